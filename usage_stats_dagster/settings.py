@@ -1,0 +1,322 @@
+"""Settings: `usage_stats.toml`, overridden by `USAGE_STATS_…` environment variables, checked, explained.
+
+What belongs here: every key, its default, its check and the message for a wrong one. What does not: what a setting
+does. Secrets are read from the environment only (`secrets.py`), never from the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tomllib
+from datetime import date, time
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+CONFIG_VARIABLE = "USAGE_STATS_CONFIG"
+DEFAULT_CONFIG = "usage_stats.toml"
+
+Platform = Literal["auto", "dspace", "dspace7", "ojs", "scielo", "eprints", "invenio", "generic"]
+Level = Literal["R", "N", "L"]
+Step = Literal["robots", "behaviour", "assets", "unidentified", "not_delivered", "double_click"]
+
+
+class SettingsError(Exception):
+    """The settings can't be used: the message names each key, what is wrong with it and the choices."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _regex(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as e:
+        msg = f"not a regular expression: {e}"
+        raise ValueError(msg) from e
+    return value
+
+
+Regex = Annotated[str, BeforeValidator(_regex)]
+
+
+class PlatformSection(_Section):
+    """The platform that reports: one time zone for days, hours and months alike (COUNTER R5.1 7.3)."""
+
+    name: str = "usage-stats"
+    time_zone: str = "UTC"
+    start_date: date = date(2000, 1, 1)
+    grace_seconds: int = Field(60, ge=0, description="a log changed less than this ago is left to the sensor's next tick")
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError) as e:
+            msg = f"no such time zone {value!r}: use an IANA name such as 'UTC' or 'America/Sao_Paulo'"
+            raise ValueError(msg) from e
+        return value
+
+
+class StorageSection(_Section):
+    """Where the lake's tables lie, directly under `root`."""
+
+    root: str = "data/lake"
+    endpoint: str | None = None
+    region: str | None = None
+
+
+class LedgerSection(_Section):
+    """The ledger's database: SQLite by default, any SQLAlchemy URL."""
+
+    url: str = "sqlite:///data/ledger.db"
+
+
+class MatomoSection(_Section):
+    """Where visits and events come from, and whether hits are sent to a Matomo."""
+
+    mode: Literal["embedded", "database", "api"] = "embedded"
+    url: str | None = None
+    database_url: str | None = None
+    table_prefix: str = "matomo_"
+    send: bool = False
+
+
+class IndexSection(_Section):
+    """Where documents are indexed: the embedded index (one SQLite file) or OpenSearch."""
+
+    kind: Literal["embedded", "opensearch"] = "embedded"
+    url: str | None = None
+    path: str = "data/index.db"
+    prefix: str = "usage_stats"
+
+
+class RulesSection(_Section):
+    """What counts. With the lists' hashes these make the rules version stored with each day."""
+
+    steps: tuple[Step, ...] = ("robots", "behaviour", "assets", "unidentified", "not_delivered", "double_click")
+    robots: tuple[Literal["counter", "crawler-user-agents"], ...] = ("counter", "crawler-user-agents")
+    robots_extra: tuple[Regex, ...] = ()
+    robots_allow: tuple[Regex, ...] = (r"CUBOT",)
+    behaviour_few_actions: int = Field(10, ge=0)
+    behaviour_many_actions: int = Field(100, ge=1)
+    behaviour_seconds_per_action: int = Field(2, ge=0)
+    assets: Regex = r"\.[A-Za-z0-9]{2,5}\.(jpg|jpeg|png)$"
+    double_click_seconds: int = Field(30, ge=0, le=3600)
+    delivered_methods: tuple[str, ...] = ("GET",)
+    delivered_statuses: tuple[int, ...] = (200, 304)
+    visit_seconds: int = Field(1800, ge=1)
+    spam_referrers: tuple[str, ...] = ()
+    country_database: str | None = Field(None, description="an MMDB file; without it the bundled registry delegations")
+    store_ips: bool = False
+
+
+class ExpectedFiles(_Section):
+    """How many logs a site expects a day, from one date to another (both included)."""
+
+    files: int = Field(ge=0)
+    since: date | None = None
+    until: date | None = None
+
+
+class ItemRule(_Section):
+    """An own rule: a named-group regex over path and query, and what a match means."""
+
+    pattern: Regex
+    action: Literal["investigation", "request", "search"]
+    identifier: str = "{id}"
+
+
+class IdentifierMap(_Section):
+    """How identifiers are rewritten after normalising: by a regex and its replacement, or by a file of pairs."""
+
+    regex: Regex | None = None
+    replace: str = ""
+    file: str | None = None
+
+
+class Site(_Section):
+    """One site: a repository, journal platform or aggregator."""
+
+    id: int = Field(gt=0, lt=2**31)
+    name: str | None = None
+    url: str | None = None
+    level: Level = "R"
+    country: str | None = Field(None, pattern=r"^[A-Za-z]{2}$")
+    platform: Platform = "auto"
+    logs: tuple[str, ...] | None = None
+    path_pattern: Regex | None = None
+    files_per_day: int | tuple[ExpectedFiles, ...] | None = None
+    format: str | None = None
+    format_regex: Regex | None = None
+    format_time: str | None = None
+    exclude: tuple[Regex, ...] = ()
+    item_rules: tuple[ItemRule, ...] = ()
+    identifier: str | None = Field(None, description="template over the rule's groups and {host}; default by platform")
+    identifier_map: IdentifierMap | None = None
+    grain: Literal["day", "month"] = "day"
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str | None) -> str | None:
+        if value is not None and not re.match(r"^https?://[^/\s]+", value):
+            msg = f"{value!r} is no URL: use the site's address, such as 'https://repository.example.org'"
+            raise ValueError(msg)
+        return value.rstrip("/") if value else None
+
+    @property
+    def title(self) -> str:
+        """What people call the site."""
+        return self.name or f"site {self.id}"
+
+    @property
+    def host(self) -> str | None:
+        """The host of the site's address, lower case."""
+        return re.sub(r"^https?://([^/:]+).*$", r"\1", self.url).lower() if self.url else None
+
+    def expected_files(self, day: date) -> int | None:
+        """Logs expected for the day; None when the site does not say."""
+        if self.files_per_day is None or isinstance(self.files_per_day, int):
+            return self.files_per_day
+        for e in self.files_per_day:
+            if (e.since is None or e.since <= day) and (e.until is None or day <= e.until):
+                return e.files
+        return None
+
+
+class Settings(BaseSettings):
+    """All settings. Sites that are not listed are made from numeric folders under `logs_dir` when none is listed."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="USAGE_STATS_", env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+    )
+
+    platform: PlatformSection = PlatformSection()
+    storage: StorageSection = StorageSection()
+    ledger: LedgerSection = LedgerSection()
+    matomo: MatomoSection = MatomoSection()
+    index: IndexSection = IndexSection()
+    rules: RulesSection = RulesSection()
+    sites: tuple[Site, ...] = ()
+    logs_dir: str = "logs"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file, code over both."""
+        del dotenv_settings, file_secret_settings
+        path = config_path()
+        toml = (TomlConfigSettingsSource(settings_cls, path),) if path else ()
+        return (init_settings, env_settings, *toml)
+
+    @model_validator(mode="after")
+    def _distinct_sites(self) -> Settings:
+        ids = [s.id for s in self.sites]
+        twice = sorted({i for i in ids if ids.count(i) > 1})
+        if twice:
+            msg = f"sites: id {twice} stands twice"
+            raise ValueError(msg)
+        return self
+
+    def site(self, idsite: int) -> Site:
+        """The site of that id; an unlisted one has the defaults."""
+        for s in self.sites:
+            if s.id == idsite:
+                return s
+        return Site(id=idsite)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The platform's time zone."""
+        return ZoneInfo(self.platform.time_zone)
+
+    def day_start(self, day: date) -> Any:  # noqa: ANN401  (datetime; kept loose for polars literals)
+        """Midnight that opens the day, in the platform's zone."""
+        from datetime import datetime  # noqa: PLC0415
+
+        return datetime.combine(day, time(), tzinfo=self.zone)
+
+
+def config_path() -> Path | None:
+    """The settings file: USAGE_STATS_CONFIG, else usage_stats.toml of the working folder if there is one."""
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        path = Path(named)
+        if not path.is_file():
+            msg = f"{CONFIG_VARIABLE} names {named}, which is no file"
+            raise SettingsError(msg)
+        return path
+    path = Path(DEFAULT_CONFIG)
+    return path if path.is_file() else None
+
+
+def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401
+    """The settings in force; raises SettingsError whose message names key, fault and choices."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as e:
+        raise SettingsError(_explain(e)) from e
+    except tomllib.TOMLDecodeError as e:
+        msg = f"{config_path()}: not TOML: {e}"
+        raise SettingsError(msg) from e
+    except ValueError as e:  # a nested variable that is not JSON, among others
+        raise SettingsError(str(e)) from e
+
+
+@lru_cache(maxsize=8)
+def _cached(config: str | None, mtime: int, env: tuple[tuple[str, str], ...]) -> Settings:
+    del config, mtime, env
+    return load_settings()
+
+
+def current_settings() -> Settings:
+    """The settings in force, read again only when the file or the environment changed."""
+    path = config_path()
+    env = tuple(sorted((k, v) for k, v in os.environ.items() if k.upper().startswith("USAGE_STATS_")))
+    return _cached(str(path) if path else None, path.stat().st_mtime_ns if path else 0, env)
+
+
+def _explain(error: ValidationError) -> str:
+    path = config_path()
+    lines = [f"the settings{f' in {path}' if path else ''} can't be used:"]
+    for e in error.errors():
+        key = ".".join(str(p) for p in e["loc"] if not (isinstance(p, str) and p[:1].isupper())) or "(all)"
+        message = e["msg"].removeprefix("Value error, ")
+        if e["type"] == "extra_forbidden":
+            message = f"no such key; the keys here are: {', '.join(_keys_near(e['loc']))}"
+        given = "" if e["type"] in ("extra_forbidden", "missing", "value_error") else f" (is {e['input']!r})"
+        lines.append(f"  {key}: {message}{given}")
+    return "\n".join(lines)
+
+
+def _keys_near(loc: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for part in loc[:-1]:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part)
+        if part == "sites":
+            model = Site
+        elif field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            model = field.annotation
+    return list(model.model_fields)
+
+
+def settings_hash(*parts: BaseModel | str | int | None) -> str:
+    """A short hash over settings that decide figures: 16 hexadecimal digits."""
+    text = "\n".join(p.model_dump_json() if isinstance(p, BaseModel) else repr(p) for p in parts)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
