@@ -205,7 +205,7 @@ METRICS_TABLE = Table(
         "country": pl.String,
         "country_item": pl.String,
         "level": pl.String,
-        **{m: pl.Int64 for m in METRICS},
+        **dict.fromkeys(METRICS, pl.Int64),
         "searches": pl.Int64,
         "rules_version": pl.String,
     },
@@ -229,7 +229,7 @@ METRICS_TABLE = Table(
     },
 )
 
-_COUNTRY_STATS = pl.Struct({"country": pl.String, **{m: pl.Int64 for m in METRICS}})
+_COUNTRY_STATS = pl.Struct({"country": pl.String, **dict.fromkeys(METRICS, pl.Int64)})
 
 DOCUMENTS = Table(
     "documents",
@@ -245,7 +245,7 @@ DOCUMENTS = Table(
         "identifier": pl.String,
         "identifier_prefix": pl.String,
         "country": pl.String,
-        **{m: pl.Int64 for m in METRICS},
+        **dict.fromkeys(METRICS, pl.Int64),
         "stats_by_country": pl.List(_COUNTRY_STATS),
         "rules_version": pl.String,
     },

@@ -53,7 +53,9 @@ class PlatformSection(_Section):
     name: str = "usage-stats"
     time_zone: str = "UTC"
     start_date: date = date(2000, 1, 1)
-    grace_seconds: int = Field(60, ge=0, description="a log changed less than this ago is left to the sensor's next tick")
+    grace_seconds: int = Field(
+        60, ge=0, description="a log changed less than this ago is left to the sensor's next tick"
+    )
 
     @field_validator("time_zone")
     @classmethod
@@ -196,7 +198,11 @@ class Settings(BaseSettings):
     """All settings. Sites that are not listed are made from numeric folders under `logs_dir` when none is listed."""
 
     model_config = SettingsConfigDict(
-        env_prefix="USAGE_STATS_", env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+        env_prefix="USAGE_STATS_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
     )
 
     platform: PlatformSection = PlatformSection()

@@ -1,0 +1,42 @@
+# Everything lives in this folder: a venv made once, the demo's data, Dagster's state.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO := $(CURDIR)/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test lint types check bench clean
+
+help: ## Show what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=/path/to/python3.12 …")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the pinned packages into $(VENV) (once) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: $(STAMP) ## Make the venv and install the pinned packages
+
+demo: setup ## Make a sample of logs, run the whole graph over it, show the figures
+	@$(BIN)/usage-stats demo --folder $(DEMO)
+
+dev: setup ## Open Dagster on the demo's data (http://127.0.0.1:3000)
+	@test -f $(DEMO)/usage_stats.toml || $(BIN)/usage-stats demo --folder $(DEMO)
+	@cd $(DEMO) && DAGSTER_HOME=$(DEMO)/dagster_home $(CURDIR)/$(BIN)/dagster dev -w $(CURDIR)/workspace.yaml
+
+test: setup ## Run the tests (no service needed)
+	@$(BIN)/python -m pytest
+
+lint: setup ## Check style and imports
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: setup ## Check types, strictly, on everything below the Dagster layer
+	@$(BIN)/mypy
+
+check: lint types test ## What CI runs
+
+clean: ## Remove what was made here, but for the venv
+	rm -rf demo data .pytest_cache .mypy_cache .ruff_cache benchmarks/data

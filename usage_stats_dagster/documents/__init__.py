@@ -1,0 +1,1 @@
+"""Metrics to documents: identifiers mapped, periods summed, countries nested, the index's contract kept."""

@@ -1,0 +1,63 @@
+"""The documents' contract: ids, JSON source and mapping, as LA Referencia's services read them.
+
+What belongs here: what a document looks like to its readers. What does not: its figures (`build.py`), how it reaches
+an index (`index/`).
+
+The index of a site is `{prefix}-{idsite}`. Field names and types are those of lareferencia-usage-stats-processor, with
+`idsite` as the number that its mapping says, and in addition: COUNTER's four at both levels, `identifier.keyword`,
+`identifier_prefix`, `rules_version`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import polars as pl
+import xxhash
+
+from usage_stats_dagster.schemas import DOCUMENTS, METRICS
+
+_LONG = {"type": "long"}
+_KEYWORD = {"type": "keyword"}
+_FIGURES = dict.fromkeys(METRICS, _LONG)
+
+
+def index_body() -> dict[str, Any]:
+    """Settings and mapping of a site's index.
+
+    `identifier` stays analysed text, since readers ask for it with match_phrase and rely on what the analyser drops.
+    """
+    properties = {
+        "id": _KEYWORD,
+        "idsite": _LONG,
+        "year": _LONG,
+        "month": _LONG,
+        "day": _LONG,
+        "date": {"type": "date"},
+        "level": _KEYWORD,
+        "identifier": {"type": "text", "fields": {"keyword": {"type": "keyword", "ignore_above": 1024}}},
+        "identifier_prefix": _KEYWORD,
+        "country": _KEYWORD,
+        **_FIGURES,
+        "stats_by_country": {"type": "nested", "properties": {"country": _KEYWORD, **_FIGURES}},
+        "rules_version": _KEYWORD,
+    }
+    return {
+        "settings": {"index": {"number_of_shards": 1, "number_of_replicas": 1}},
+        "mappings": {"properties": properties},
+    }
+
+
+def with_ids(documents: pl.DataFrame) -> pl.DataFrame:
+    """Adds `id`: xxh64 of `idsite-identifier-year-month-day` as 16 hexadecimal digits, numbers not padded."""
+    key = pl.format("{}-{}-{}-{}-{}", "idsite", "identifier", "year", "month", "day")
+    keys = documents.select(key).to_series().to_list()
+    return documents.with_columns(id=pl.Series([xxhash.xxh64_hexdigest(k.encode()) for k in keys], dtype=pl.String))
+
+
+def to_source(documents: pl.DataFrame) -> Iterator[bytes]:
+    """Each document (DOCUMENTS) as the JSON bytes of its `_source`, in the frame's order; the `_id` is its `id`."""
+    written = documents.select(*DOCUMENTS.columns).with_columns(pl.col("date").dt.strftime("%Y-%m-%dT00:00:00"))
+    return (orjson.dumps(row) for row in written.iter_rows(named=True))

@@ -1,0 +1,1 @@
+"""Documents where they can be asked for: one interface, the embedded index behind it."""

@@ -1,0 +1,220 @@
+"""The embedded index: documents in one SQLite file, replaced and asked without any service.
+
+What belongs here: the replacement of a site's period in one transaction. What does not: the file's tables and errors
+(`sqlite_file.py`), the questions (`questions.py`), the checks that all backends share (`interface.py`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+
+from usage_stats_dagster.index import questions
+from usage_stats_dagster.index.interface import (
+    EVERYTHING,
+    DocumentIndexError,
+    Grain,
+    Granularity,
+    IndexReport,
+    Selection,
+    check_replacement,
+    month_start,
+)
+from usage_stats_dagster.index.source import content_hashes, sources
+from usage_stats_dagster.index.sqlite_file import connect, explained, transaction
+from usage_stats_dagster.schemas import METRICS
+
+_DOCUMENT_COLUMNS = (
+    "idsite",
+    "date",
+    "id",
+    "level",
+    "identifier",
+    "identifier_prefix",
+    "country",
+    *METRICS,
+    "rules_version",
+)
+_INSERT_DOCUMENT = f"INSERT INTO documents VALUES (?{', ?' * len(_DOCUMENT_COLUMNS)})"  # noqa: S608
+_INSERT_COUNTRY = f"INSERT INTO countries VALUES (?, ?{', ?' * len(METRICS)})"  # noqa: S608
+_BY_DATE = "idsite = ? AND date = ?"
+
+
+class EmbeddedIndex:
+    """A DocumentIndex in the SQLite file `path`.
+
+    `create=False` is for readers: a missing file is an IndexFileError. A writer waits up to `timeout` seconds for another's
+    transaction. Threads may share the object; processes each open their own.
+    """
+
+    def __init__(self, path: Path | str, *, create: bool = True, timeout: float = 60.0) -> None:
+        self.path = Path(path)
+        self._timeout = timeout
+        self._lock = threading.RLock()
+        self._db: sqlite3.Connection | None = connect(self.path, create=create, timeout=timeout)
+
+    def close(self) -> None:
+        """Close the file; folds the log into it when no other process has it open."""
+        with self._lock:
+            if self._db is not None:
+                self._db.close()
+                self._db = None
+
+    def __enter__(self) -> EmbeddedIndex:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _transaction(self, mode: str) -> Iterator[sqlite3.Connection]:
+        with self._lock, explained(self.path, self._timeout):
+            if self._db is None:
+                msg = f"the index {self.path} is closed"
+                raise DocumentIndexError(msg)
+            with transaction(self._db, mode):
+                yield self._db
+
+    # ---- replacing
+
+    def replace(
+        self, idsite: int, start: date, end: date, documents: pl.DataFrame, *, grain: Grain = "day"
+    ) -> IndexReport:
+        """As DocumentIndex.replace. A date whose documents are as they were is not written; nor waited for, if all are."""
+        documents = check_replacement(idsite, start, end, documents, grain)
+        new = documents.with_columns(source=sources(documents))
+        hashes = {questions.as_number(d): h for d, h in content_hashes(new).items()}
+        # A month's document lies on the month's first day, before a period that starts within the month.
+        first = questions.as_number(month_start(start))
+        wanted = {n: (grain, h) for n, h in hashes.items()}
+        span = (idsite, first, questions.as_number(start), questions.as_number(end))
+        with self._transaction("DEFERRED") as db:
+            if _periods(db, *span) == wanted:
+                return IndexReport(unchanged=new.height)
+        with self._transaction("IMMEDIATE") as db:
+            present = _periods(db, *span)
+            report = IndexReport()
+            stale = [n for n in sorted(present.keys() | wanted.keys()) if present.get(n) != wanted.get(n)]
+            fresh = new.with_columns(date=questions.number_of("date"))
+            for number in stale:
+                report = _add(report, _replace_date(db, idsite, number, fresh.filter(pl.col("date") == number)))
+                if number in wanted:
+                    counted = (idsite, number, grain, fresh["date"].eq(number).sum(), hashes[number])
+                    db.execute("INSERT INTO periods VALUES (?, ?, ?, ?, ?)", counted)
+            untouched = int((~fresh["date"].is_in(stale)).sum())
+            return _add(report, IndexReport(unchanged=untouched))
+
+    # ---- asking
+
+    def _ask(self, statement: questions.Statement) -> pl.DataFrame:
+        with self._transaction("DEFERRED") as db:
+            return statement.answer(db)
+
+    def totals(self, where: Selection = EVERYTHING) -> pl.DataFrame:
+        """As DocumentIndex.totals."""
+        return self._ask(questions.figures(where, None))
+
+    def by_site(self, where: Selection = EVERYTHING, by: Granularity | None = None) -> pl.DataFrame:
+        """As DocumentIndex.by_site."""
+        return self._ask(questions.figures(where, "idsite", by))
+
+    def by_period(self, where: Selection, by: Granularity) -> pl.DataFrame:
+        """As DocumentIndex.by_period."""
+        return self._ask(questions.figures(where, None, by))
+
+    def by_level(self, where: Selection = EVERYTHING, by: Granularity | None = None) -> pl.DataFrame:
+        """As DocumentIndex.by_level."""
+        return self._ask(questions.figures(where, "level", by))
+
+    def by_country(
+        self,
+        where: Selection = EVERYTHING,
+        by: Granularity | None = None,
+        *,
+        metric: str = "views",
+        limit: int | None = None,
+    ) -> pl.DataFrame:
+        """As DocumentIndex.by_country."""
+        return self._ask(questions.top_countries(where, by, metric, limit))
+
+    def items(
+        self,
+        where: Selection = EVERYTHING,
+        by: Granularity | None = None,
+        *,
+        metric: str = "views",
+        limit: int | None = None,
+        countries: bool = False,
+    ) -> pl.DataFrame:
+        """As DocumentIndex.items."""
+        return self._ask(questions.top_items(where, by, metric, limit, countries=countries))
+
+    def nearest(self, identifier: str, limit: int = 3) -> list[str]:
+        """As DocumentIndex.nearest: by shared three-letter pieces, then by difflib's ratio."""
+        known = self._ask(questions.distinct_identifiers())["identifier"]
+        return questions.nearest(known, identifier, limit)
+
+    def sources(self, where: Selection = EVERYTHING) -> pl.DataFrame:
+        """As DocumentIndex.sources."""
+        return self._ask(questions.sources(where))
+
+
+def _periods(db: sqlite3.Connection, idsite: int, first: int, start: int, end: int) -> dict[int, tuple[str, str]]:
+    """Grain and content hash of the site's dates from start to end, and of monthly ones from the month's `first` day on."""
+    rows = db.execute(
+        "SELECT date, grain, content_hash FROM periods WHERE idsite = ? AND date BETWEEN ? AND ? AND (date >= ? OR grain = 'month')",
+        (idsite, first, end, start),
+    )
+    return {number: (grain, content_hash) for number, grain, content_hash in rows}
+
+
+def _replace_date(db: sqlite3.Connection, idsite: int, number: int, new: pl.DataFrame) -> IndexReport:
+    """Make `new` (schemas.DOCUMENTS, `date` as number, `source`) the site's documents of that date; drops its period's row."""
+    db.execute(f"DELETE FROM periods WHERE {_BY_DATE}", (idsite, number))  # noqa: S608
+    rows = db.execute(
+        f"SELECT document, id, source AS old_source FROM documents JOIN sources USING (document) WHERE {_BY_DATE}",  # noqa: S608
+        (idsite, number),
+    ).fetchall()
+    if not rows:
+        _insert(db, new)
+        return IndexReport(inserted=new.height)
+    old = pl.DataFrame(rows, {"document": pl.Int64, "id": pl.String, "old_source": pl.String}, orient="row")
+    kept = old.join(new.select("id", "source"), on="id", how="left")
+    same = kept.filter(pl.col("old_source") == pl.col("source"))
+    removed = int(kept["source"].null_count())
+    _delete(db, kept.join(same, on="id", how="anti")["document"].to_list())
+    _insert(db, new.join(same, on="id", how="anti"))
+    updated = old.height - removed - same.height
+    return IndexReport(new.height - updated - same.height, updated, same.height, removed)
+
+
+def _delete(db: sqlite3.Connection, documents: list[int]) -> None:
+    keys = [(d,) for d in documents]
+    for table in ("documents", "sources", "countries"):
+        db.executemany(f"DELETE FROM {table} WHERE document = ?", keys)  # noqa: S608
+
+
+def _insert(db: sqlite3.Connection, new: pl.DataFrame) -> None:
+    (last,) = db.execute("SELECT ifnull(max(document), 0) FROM documents").fetchone()
+    new = new.sort("id").with_row_index("document", last + 1)
+    db.executemany(_INSERT_DOCUMENT, _rows(new, "document", *_DOCUMENT_COLUMNS))
+    db.executemany("INSERT INTO sources VALUES (?, ?)", _rows(new, "document", "source"))
+    nested = (
+        new.select("document", "stats_by_country").explode("stats_by_country").drop_nulls().unnest("stats_by_country")
+    )
+    db.executemany(_INSERT_COUNTRY, _rows(nested.sort("document", "country"), "document", "country", *METRICS))
+
+
+def _rows(frame: pl.DataFrame, *columns: str) -> Iterator[tuple[object, ...]]:
+    # Columns zipped: twice as fast as DataFrame.rows(), and no list of all rows.
+    return zip(*(frame[c].to_list() for c in columns), strict=True)
+
+
+def _add(a: IndexReport, b: IndexReport) -> IndexReport:
+    return IndexReport(a.inserted + b.inserted, a.updated + b.updated, a.unchanged + b.unchanged, a.removed + b.removed)

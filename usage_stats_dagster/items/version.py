@@ -1,0 +1,32 @@
+"""The version of a site's item rules: it changes when, and only when, the same URLs could give other items.
+
+What belongs here: the hash of all that decides. What does not: the versions of robots lists and counting steps
+(`metrics/`), which are hashed with this one into the day's rules version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import astuple
+from typing import TYPE_CHECKING
+
+from usage_stats_dagster.items.identifiers import NORMALISING
+from usage_stats_dagster.items.mapping import map_fingerprint
+from usage_stats_dagster.items.rules import rules_for
+
+if TYPE_CHECKING:
+    from usage_stats_dagster.settings import Site
+
+_CODE = 1
+"""Raise it when tidying, matching or mapping give other results for the same rules."""
+
+
+def version(site: Site) -> str:
+    """16 hexadecimal digits over the rules in force (patterns, templates, host), normalising and the map's content.
+
+    Raises ItemRuleError or IdentifierMapError where the settings can't be used.
+    """
+    # An own rule's name holds the site's title, which decides nothing.
+    rules = [(r[0], r[1], r[2], *r[4:]) for r in map(astuple, rules_for(site))]
+    parts = repr((_CODE, rules, NORMALISING, map_fingerprint(site.identifier_map)))
+    return hashlib.sha256(parts.encode()).hexdigest()[:16]

@@ -1,0 +1,44 @@
+"""One writer at a time: a lock on the lake that dies with its process.
+
+Two runs of the same day, or of neighbouring days, take turns stage by stage; each stage then sees what the other
+did and has nothing left to do, or does it anew. Readers need no lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_STEP = 0.05
+
+
+class LockedError(Exception):
+    """Another process has held the lock for longer than we wait; the message says which."""
+
+
+@contextmanager
+def locked(path: Path, *, seconds: float = 3600.0) -> Iterator[None]:
+    """Holds the lock at `path`; waits up to `seconds`, then raises LockedError naming the holder's process."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        give_up = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > give_up:
+                    holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
+                    msg = f"{path} is held by process {holder} for more than {seconds:.0f} s: wait for it to end, or stop it"
+                    raise LockedError(msg) from None
+                time.sleep(_STEP)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(fd)

@@ -1,0 +1,270 @@
+"""Reading and writing the ledger.
+
+What belongs here: opening it (migrations included) and its queries, each one transaction. What does not: deciding
+what a status should be (`pipeline/status.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine, RowMapping
+from sqlalchemy.exc import OperationalError
+
+from usage_stats_dagster.ledger.tables import LogStatus, date_status, log_day, log_file, log_file_summary, log_path
+
+REVISION = "0001"
+"""The newest migration: a ledger that is there already needs no Alembic, whose import costs half a second."""
+
+_BUSY_MS = 60_000
+_CHUNK = 400
+
+
+class LedgerError(Exception):
+    """The ledger can't be used; the message says why and what to do."""
+
+
+def now() -> datetime:
+    """UTC without zone, as the ledger stores times."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+@dataclass(frozen=True)
+class DayInput:
+    """One log's share of a site's day."""
+
+    identity: str
+    content_hash: str
+    hits: int
+    hits_hash: str
+
+
+class Ledger:
+    """The ledger at an SQLAlchemy URL; made and migrated on first use."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        try:
+            self._engine = _engine(url)
+            self._migrate()
+        except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError) as e:
+            msg = f"ledger.url = {url!r} can't be used ({e}): use 'sqlite:///data/ledger.db' or another SQLAlchemy URL"
+            raise LedgerError(msg) from e
+        except OperationalError as e:
+            msg = f"the ledger at {url} can't be opened ({e.orig}): is its folder there and writable?"
+            raise LedgerError(msg) from e
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction."""
+        try:
+            with self._engine.begin() as c:
+                yield c
+        except OperationalError as e:
+            msg = f"the ledger at {self.url} can't be written ({e.orig}): is another program holding it, or the disk full?"
+            raise LedgerError(msg) from e
+
+    def rows(self, query: sa.Select[Any]) -> Sequence[RowMapping]:
+        """All rows of a query."""
+        with self._engine.connect() as c:
+            return c.execute(query).mappings().all()
+
+    def frame(self, query: sa.Select[Any], schema: dict[str, pl.DataType | type[pl.DataType]]) -> pl.DataFrame:
+        """All rows of a query as a frame of the given schema."""
+        return pl.DataFrame([dict(r) for r in self.rows(query)], schema=schema)
+
+    # --- logs -----------------------------------------------------------------------------------------------------
+
+    def paths(self, idsite: int) -> dict[str, RowMapping]:
+        """What is known of the site's paths."""
+        return {r["path"]: r for r in self.rows(sa.select(log_path).where(log_path.c.idsite == idsite))}
+
+    def all_paths(self) -> Sequence[RowMapping]:
+        """What is known of every path."""
+        return self.rows(sa.select(log_path).order_by(log_path.c.idsite, log_path.c.path))
+
+    def logs(self, idsite: int | None = None) -> Sequence[RowMapping]:
+        """The logs of a site, or of all, by site and first time."""
+        query = sa.select(log_file).order_by(log_file.c.idsite, log_file.c.first_time, log_file.c.identity)
+        return self.rows(query if idsite is None else query.where(log_file.c.idsite == idsite))
+
+    def log(self, idsite: int, identity: str) -> RowMapping | None:
+        """One log."""
+        found = self.rows(sa.select(log_file).where(log_file.c.idsite == idsite, log_file.c.identity == identity))
+        return found[0] if found else None
+
+    def put_path(self, c: Connection, idsite: int, path: str, **values: Any) -> None:  # noqa: ANN401
+        """Remembers what became of a path."""
+        values.setdefault("checked_at", now())
+        done = c.execute(
+            sa.update(log_path).where(log_path.c.idsite == idsite, log_path.c.path == path).values(**values)
+        )
+        if not done.rowcount:
+            c.execute(sa.insert(log_path).values(idsite=idsite, path=path, **values))
+
+    def put_log(
+        self,
+        c: Connection,
+        values: dict[str, Any],
+        outcomes: list[dict[str, Any]],
+        days: list[dict[str, Any]],
+        *,
+        supersedes: str | None,
+    ) -> None:
+        """Replaces all that is known of a log (and of the provisional identity that it had)."""
+        names = [values["identity"], *([supersedes] if supersedes else [])]
+        where = sa.and_(log_file.c.idsite == values["idsite"], log_file.c.identity.in_(names))
+        old = [r[0] for r in c.execute(sa.select(log_file.c.id).where(where))]
+        if old:
+            for table in (log_file_summary, log_day):
+                c.execute(sa.delete(table).where(table.c.log_file_id.in_(old)))
+            c.execute(sa.delete(log_file).where(log_file.c.id.in_(old)))
+        key = c.execute(sa.insert(log_file).values(**values, imported_at=now())).inserted_primary_key
+        ident = cast("tuple[int]", key)[0]
+        if outcomes:
+            c.execute(sa.insert(log_file_summary), [{"log_file_id": ident, **o} for o in outcomes])
+        if days:
+            c.execute(sa.insert(log_day), [{"log_file_id": ident, **d} for d in days])
+
+    def log_days(self, idsite: int, days: Sequence[date] | None = None) -> Sequence[RowMapping]:
+        """The site's logs by day: log columns and the day's counts. `days` limits to those days."""
+        query = (
+            sa.select(
+                log_day,
+                log_file.c.identity,
+                log_file.c.content_hash,
+                log_file.c.status,
+                log_file.c.log_date,
+                log_file.c.name,
+            )
+            .join(log_file, log_file.c.id == log_day.c.log_file_id)
+            .where(log_file.c.idsite == idsite)
+        )
+        if days is None:
+            return self.rows(query)
+        found: list[RowMapping] = []
+        for k in range(0, len(days), _CHUNK):
+            found.extend(self.rows(query.where(log_day.c.day.in_(days[k : k + _CHUNK]))))
+        return found
+
+    def day_inputs(self, idsite: int, day: date) -> list[DayInput]:
+        """The imported logs that have hits on the day, by identity."""
+        good = (int(LogStatus.LOADED), int(LogStatus.PARTIAL))
+        return sorted(
+            (
+                DayInput(r["identity"], r["content_hash"], r["hits"], r["hits_hash"])
+                for r in self.log_days(idsite, [day])
+                if r["hits"] and r["status"] in good
+            ),
+            key=lambda d: d.identity,
+        )
+
+    def outcomes(self, idsite: int | None, first: date | None, last: date | None) -> pl.DataFrame:
+        """Lines by site, day and outcome (columns idsite, day, outcome, lines); day null where a line has no readable date.
+
+        Without dates all days and the undated lines; with dates those days only.
+        """
+        query = (
+            sa.select(
+                log_file.c.idsite,
+                log_file_summary.c.day,
+                log_file_summary.c.outcome,
+                sa.func.sum(log_file_summary.c.lines).label("lines"),
+            )
+            .join(log_file, log_file.c.id == log_file_summary.c.log_file_id)
+            .group_by(log_file.c.idsite, log_file_summary.c.day, log_file_summary.c.outcome)
+        )
+        if idsite is not None:
+            query = query.where(log_file.c.idsite == idsite)
+        if first is not None:
+            query = query.where(log_file_summary.c.day >= first)
+        if last is not None:
+            query = query.where(log_file_summary.c.day <= last)
+        return self.frame(query, {"idsite": pl.Int32, "day": pl.Date, "outcome": pl.String, "lines": pl.Int64}).sort(
+            "idsite", "day", "outcome"
+        )
+
+    def lines_of_logs(self, ids: Sequence[int]) -> list[tuple[int, int, int]]:
+        """For each log_file.id: lines under any outcome, lines read."""
+        total = sa.func.coalesce(sa.func.sum(log_file_summary.c.lines), 0)
+        query = sa.select(log_file.c.id, total, log_file.c.lines).outerjoin(
+            log_file_summary, log_file_summary.c.log_file_id == log_file.c.id
+        )
+        found: list[tuple[int, int, int]] = []
+        for k in range(0, len(ids), _CHUNK):
+            part = query.where(log_file.c.id.in_(ids[k : k + _CHUNK])).group_by(log_file.c.id, log_file.c.lines)
+            with self._engine.connect() as c:
+                found.extend((i, n, lines) for i, n, lines in c.execute(part))
+        return found
+
+    # --- days -----------------------------------------------------------------------------------------------------
+
+    def statuses(
+        self, idsites: Sequence[int] | None = None, first: date | None = None, last: date | None = None
+    ) -> Sequence[RowMapping]:
+        """The day-status rows, by site and day."""
+        query = sa.select(date_status).order_by(date_status.c.idsite, date_status.c.day)
+        if idsites is not None:
+            query = query.where(date_status.c.idsite.in_(idsites))
+        if first is not None:
+            query = query.where(date_status.c.day >= first)
+        if last is not None:
+            query = query.where(date_status.c.day <= last)
+        return self.rows(query)
+
+    def status(self, idsite: int, day: date) -> RowMapping | None:
+        """One site's day."""
+        found = self.statuses([idsite], day, day)
+        return found[0] if found else None
+
+    def put_status(self, c: Connection, idsite: int, day: date, **values: Any) -> None:  # noqa: ANN401
+        """Sets columns of a site's day."""
+        values["updated_at"] = now()
+        where = sa.and_(date_status.c.idsite == idsite, date_status.c.day == day)
+        if not c.execute(sa.update(date_status).where(where).values(**values)).rowcount:
+            values.setdefault("status", 0)
+            c.execute(sa.insert(date_status).values(idsite=idsite, day=day, **values))
+
+    def _migrate(self) -> None:
+        with self._engine.begin() as c:
+            if sa.inspect(c).has_table("alembic_version"):
+                have = c.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+                if have == REVISION:
+                    return
+                if have is not None and have > REVISION:
+                    msg = f"the ledger at {self.url} was made by a newer version ({have} > {REVISION}): upgrade usage-stats-dagster"
+                    raise LedgerError(msg)
+            from alembic import command  # noqa: PLC0415
+            from alembic.config import Config  # noqa: PLC0415
+
+            config = Config()
+            config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+            config.attributes["connection"] = c
+            command.upgrade(config, "head")
+
+
+def _engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return sa.create_engine(url, pool_pre_ping=True)
+    name = sa.engine.make_url(url).database
+    if name and name != ":memory:":
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_MS / 1000})
+
+    @sa.event.listens_for(engine, "connect")
+    def _pragmas(connection: Any, _record: Any) -> None:  # noqa: ANN401
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
+        cursor.close()
+
+    return engine

@@ -1,0 +1,1 @@
+"""Log files to hits: finding them, telling them apart, reading them."""

@@ -1,0 +1,71 @@
+"""IP addresses as logs write them: cleaned, masked, blotted out.
+
+What belongs here: the address of a visitor from `::ffff:1.2.3.4`, `[2001:db8::1]:443`, `1.2.3.4:5678` or the list of
+X-Forwarded-For, its network, and IP literals in text that people see. What does not: countries (`lookups/`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from functools import lru_cache
+
+import polars as pl
+
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV4 = rf"^{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}$"
+_IP_LITERAL = re.compile(r"(?<![\w.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![\w])|(?<![\w:])(?=[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:)[0-9A-Fa-f:.]{2,}(?![\w:])")
+_PORT = re.compile(r"^(?:\[([^\]]+)\](?::\d+)?|([0-9.]+):\d+)$")
+_TIME = re.compile(r"^\d{1,4}(?::\d{2})+$")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def _address(text: str) -> Address | None:
+    text = text.strip().strip('"')
+    bare = _PORT.match(text)
+    text = (bare.group(1) or bare.group(2)) if bare else text
+    try:
+        found = ipaddress.ip_address(text.split("%", 1)[0])
+    except ValueError:
+        return None
+    return (found.ipv4_mapped or found) if isinstance(found, ipaddress.IPv6Address) else found
+
+
+@lru_cache(maxsize=1 << 16)
+def _visitor(text: str) -> tuple[str, str | None]:
+    """(clean address, network); the text itself and None for what is no address (a host name, `-`)."""
+    listed = [a for part in text.split(",") if (a := _address(part)) is not None]
+    if not listed:
+        return text.strip(), None
+    chosen = next((a for a in listed if a.is_global), listed[0]) if len(listed) > 1 else listed[0]
+    host_bits = 16 if chosen.version == 4 else 80
+    return str(chosen), str(type(chosen)(int(chosen) >> host_bits << host_bits))
+
+
+def clean(raw: pl.Series) -> pl.DataFrame:
+    """`ip` (clean; of a list the first public address, else the first) and `location_ip` (its /16 or /48; null when none).
+
+    Plain IPv4 is masked over the column; each other spelling is looked at once.
+    """
+    plain = raw.str.contains(_IPV4).fill_null(value=False)
+    parts = raw.to_frame("ip").select("ip", pl.col("ip").str.splitn(".", 3).alias("part")).unnest("part")
+    network = pl.concat_str("field_0", pl.lit("."), "field_1", pl.lit(".0.0"))
+    if plain.all():
+        return parts.select("ip", network.alias("location_ip"))
+    other = raw.filter(~plain).drop_nulls().unique()
+    seen = [_visitor(text) for text in other.to_list()]
+    spelled = pl.DataFrame(
+        {"ip": other, "clean": [c for c, _ in seen], "network": [n for _, n in seen]},
+        schema={"ip": pl.String, "clean": pl.String, "network": pl.String},
+    )
+    joined = parts.join(spelled, on="ip", how="left", maintain_order="left")
+    return joined.select(
+        pl.when(plain).then("ip").otherwise("clean").alias("ip"),
+        pl.when(plain).then(network).otherwise("network").alias("location_ip"),
+    )
+
+
+def blot(text: str) -> str:
+    """The text with IPv4 and IPv6 literals written x.x.x.x: what people are shown must not carry them."""
+    return _IP_LITERAL.sub(lambda m: m.group() if _TIME.match(m.group()) else "x.x.x.x", text)

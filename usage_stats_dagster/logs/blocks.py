@@ -1,0 +1,179 @@
+"""A log as blocks of whole lines, in bounded memory, with exact line numbers and a hash over exactly what was read.
+
+What belongs here: where lines begin and end, lines too long to hold, text that is no UTF-8, a half line at the end.
+What does not: what a line says (`parse.py`), or how the file is packed (`compression.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import xxhash
+
+from usage_stats_dagster.logs.compression import DamagedLog, OpenLog, open_log
+
+LONGEST_LINE = 1 << 20
+"""Bytes. Web servers cut request lines at 8 KiB; what is longer than this is no log line."""
+
+BLOCK_BYTES = 8 << 20
+_PIECE = 1 << 20
+_HEAD = 400
+_BOM = b"\xef\xbb\xbf"
+_LOOKS_PACKED = (b"x", b"\x1f", b"\x28")
+
+
+@dataclass(frozen=True)
+class LongLine:
+    """A line beyond LONGEST_LINE, of which only the first bytes are kept."""
+
+    line: int
+    length: int
+    head: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """Whole lines, or one line too long to hold.
+
+    `data` may go on behind them, to `end`: cutting it there would copy the block once more.
+    """
+
+    first_line: int
+    data: bytes
+    end: int
+    lines: int
+    long_line: LongLine | None = None
+
+    @property
+    def whole(self) -> memoryview:
+        """The bytes of the whole lines."""
+        return memoryview(self.data)[: self.end]
+
+    def text(self) -> pl.Series:
+        """The lines as text, without line ends; bytes that are no UTF-8 are written \\xNN, in their lines only."""
+        bom = self.first_line == 1 and self.data.startswith(_BOM)
+        return text_of(self.data[len(_BOM) :] if bom else self.data).head(self.lines)
+
+
+def text_of(data: bytes) -> pl.Series:
+    """One string a line, LF or CRLF taken off."""
+    if data[:1] in _LOOKS_PACKED:  # Polars would take a line such as "x^..." for the start of a zlib stream
+        return text_of(b"\n" + data)[1:]
+    try:
+        return pl.read_lines(data, name="text").to_series()
+    except pl.exceptions.ComputeError:
+        return pl.read_lines(data.decode("utf-8", "backslashreplace").encode(), name="text").to_series()
+
+
+class BlockReader:
+    """Iterates a log's blocks; afterwards knows what it read.
+
+    `lines`, `bytes` and `content_hash` (xxh3_128, hexadecimal) cover exactly the lines taken. `damaged` names what broke the
+    stream; `unterminated` says that a last line had no line end. Such a line is left unread with `whole_lines_only` (the
+    log is still being written) and where the stream is damaged (it is the half of a line).
+    `prefix_hash` is the hash of the first `prefix_at` bytes; None when the log is shorter than that.
+    """
+
+    def __init__(self, path: Path | str, *, whole_lines_only: bool, block_bytes: int = BLOCK_BYTES, prefix_at: int | None = None) -> None:
+        self.path = Path(path)
+        self.lines = 0
+        self.bytes = 0
+        self.compression = "plain"
+        self.damaged: str | None = None
+        self.unterminated = False
+        self.prefix_hash: str | None = None
+        self._whole_lines_only = whole_lines_only
+        self._block_bytes = block_bytes
+        self._prefix_at = prefix_at
+        self._hash = xxhash.xxh3_128()
+        if prefix_at == 0:
+            self.prefix_hash = self._hash.hexdigest()
+
+    @property
+    def content_hash(self) -> str:
+        """xxh3_128 over the bytes of the lines taken so far."""
+        return self._hash.hexdigest()
+
+    def __iter__(self) -> Iterator[Block]:
+        with open_log(self.path) as log:
+            self.compression = log.compression
+            rest = b""
+            while more := self._gather(log, self._block_bytes):
+                data = rest + more if rest else more
+                cut = data.rfind(b"\n") + 1
+                rest = data[cut:]
+                if cut:
+                    yield self._block(data, cut)
+                if len(rest) > LONGEST_LINE:
+                    long_line, rest = self._long(log, rest)
+                    if long_line:
+                        yield Block(long_line.line, b"", 0, 0, long_line)
+            if rest:
+                yield from self._last(rest)
+
+    def _gather(self, log: OpenLog, wanted: int) -> bytes:
+        """Up to that many bytes; on damage the good ones, then none."""
+        if self.damaged is not None:
+            return b""
+        try:
+            return log.read(wanted)
+        except DamagedLog as e:
+            self.damaged = e.reason
+            return b""
+
+    def _block(self, data: bytes, end: int) -> Block:
+        whole = memoryview(data)[:end]
+        block = Block(self.lines + 1, data, end, _count_lines(whole))
+        self._take(whole)
+        self.lines += block.lines
+        return block
+
+    def _last(self, rest: bytes) -> Iterator[Block]:
+        self.unterminated = True
+        if not self._whole_lines_only and self.damaged is None:
+            self._take(rest)
+            self.lines += 1
+            yield Block(self.lines, rest, len(rest), 1)
+
+    def _long(self, log: OpenLog, head: bytes) -> tuple[LongLine | None, bytes]:
+        """Reads over a line too long to hold; what was read behind it is given back. Its bytes count only if it is taken."""
+        before = self._hash.copy(), self.bytes, self.prefix_hash
+        length, piece, end = len(head), head, -1
+        self._take(head)
+        while end < 0 and (piece := self._gather(log, _PIECE)):
+            end = piece.find(b"\n")
+            taken = piece[: end + 1] if end >= 0 else piece
+            length += len(taken) - (end >= 0)
+            self._take(taken)
+        if end < 0:
+            self.unterminated = True
+            if self._whole_lines_only or self.damaged is not None:
+                self._hash, self.bytes, self.prefix_hash = before
+                return None, b""
+        self.lines += 1
+        start = head[:_HEAD].decode("utf-8", "backslashreplace")
+        return LongLine(self.lines, length, start), piece[end + 1 :]
+
+    def _take(self, data: bytes | memoryview) -> None:
+        at = self._prefix_at
+        if at is not None and self.bytes < at <= self.bytes + len(data):
+            head = self._hash.copy()
+            head.update(data[: at - self.bytes])
+            self.prefix_hash = head.hexdigest()
+        self._hash.update(data)
+        self.bytes += len(data)
+
+
+def _count_lines(data: memoryview) -> int:
+    """Line ends in data that ends with one; numpy, a piece at a time (bytes.count is 3 times slower on short lines)."""
+    codes = np.frombuffer(data, np.uint8)
+    return sum(int(np.count_nonzero(codes[i : i + _PIECE] == 10)) for i in range(0, len(codes), _PIECE))
+
+
+def read_blocks(path: Path | str, *, whole_lines_only: bool, block_bytes: int = BLOCK_BYTES, prefix_at: int | None = None) -> BlockReader:
+    """The log's blocks, to be iterated once; see BlockReader for what it knows afterwards."""
+    return BlockReader(path, whole_lines_only=whole_lines_only, block_bytes=block_bytes, prefix_at=prefix_at)

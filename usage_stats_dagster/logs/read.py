@@ -1,0 +1,259 @@
+"""One log file to frames of hits, outcomes and rejects, block by block.
+
+What belongs here: the order of the steps, two blocks at work at a time, and what is known of the log at its end. What does
+not: which log it is (`identity.py`), where its hits go (`importer.py`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+import polars_hash  # noqa: F401  (registers nchash)
+
+from usage_stats_dagster import schemas
+from usage_stats_dagster.logs import outcomes, sniff
+from usage_stats_dagster.logs.addresses import blot
+from usage_stats_dagster.logs.blocks import BLOCK_BYTES, LONGEST_LINE, Block, BlockReader, LongLine
+from usage_stats_dagster.logs.formats.base import LogFormat
+from usage_stats_dagster.logs.hits import Lookups, to_hits
+from usage_stats_dagster.logs.parse import parse
+from usage_stats_dagster.settings import Settings, Site
+
+SAMPLE_BELOW = 1 << 58
+"""Hashes of lines below this, 1 in 64, are a log's sample."""
+
+SAMPLE_LEAST = 1024
+"""And of a small log as many as this, the smallest."""
+
+_AT_WORK = 2
+_SNIFFED_LINES = 2000
+_SHOWN = 200
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to read a log. `key` is the secret of visitor ids; `prefix_at` asks for the hash of that many first bytes."""
+
+    site: Site
+    settings: Settings
+    lookups: Lookups
+    key: bytes
+    whole_lines_only: bool = False
+    prefix_at: int | None = None
+    block_bytes: int = BLOCK_BYTES
+
+
+@dataclass(frozen=True)
+class LogBlock:
+    """What a block of lines came to.
+
+    `hits`: schemas.HITS without log_identity, and `day`. `outcomes`: day (null where the line has no date), outcome, lines;
+    their sum is the block's number of lines. `rejects`: schemas.REJECTS. `sample`: UInt64 hashes of lines, of which
+    `sample_of` makes the log's.
+    """
+
+    hits: pl.DataFrame
+    outcomes: pl.DataFrame
+    rejects: pl.DataFrame
+    sample: pl.Series
+
+
+@dataclass(frozen=True)
+class LogSummary:
+    """What is known of a log once it is read; `lines`, `bytes`, `content_hash` as in BlockReader."""
+
+    format: str | None
+    compression: str
+    lines: int
+    bytes: int
+    content_hash: str
+    prefix_hash: str | None
+    damaged: str | None
+    unterminated: bool
+    first_time: datetime | None
+    last_time: datetime | None
+
+
+class LogReader:
+    """Iterates a log's LogBlocks, in order, once; `summary` is there afterwards.
+
+    Raises OSError when the log can't be opened and UnknownFormatError when no format reads it.
+    """
+
+    def __init__(self, path: Path | str, options: ReadOptions) -> None:
+        self._options = options
+        self._blocks = BlockReader(
+            path, whole_lines_only=options.whole_lines_only, block_bytes=options.block_bytes, prefix_at=options.prefix_at
+        )
+        self._format: LogFormat | None = None
+        self._lookups = _OneAtATime(options.lookups)
+        self._times: list[datetime] = []
+        self._summary: LogSummary | None = None
+
+    @property
+    def summary(self) -> LogSummary:
+        """What the log came to; there when its blocks are exhausted."""
+        if self._summary is None:
+            msg = f"{self._blocks.path}: read to its end first"
+            raise RuntimeError(msg)
+        return self._summary
+
+    def __iter__(self) -> Iterator[LogBlock]:
+        working: deque[Future[tuple[LogBlock, list[datetime]]]] = deque()
+        with ThreadPoolExecutor(_AT_WORK, thread_name_prefix="log") as pool:
+            try:
+                for job in self._jobs():
+                    working.append(pool.submit(self._work, *job))
+                    while len(working) > _AT_WORK:
+                        yield self._done(working.popleft())
+                while working:
+                    yield self._done(working.popleft())
+            finally:
+                for future in working:
+                    future.cancel()
+        blocks = self._blocks
+        self._summary = LogSummary(
+            self._format.name if self._format else None,
+            blocks.compression,
+            blocks.lines,
+            blocks.bytes,
+            blocks.content_hash,
+            blocks.prefix_hash,
+            blocks.damaged,
+            blocks.unterminated,
+            min(self._times, default=None),
+            max(self._times, default=None),
+        )
+
+    def _done(self, future: Future[tuple[LogBlock, list[datetime]]]) -> LogBlock:
+        block, times = future.result()
+        self._times += times
+        return block
+
+    def _jobs(self) -> Iterator[tuple[Block, LogFormat | None, str | None]]:
+        """Blocks with their format and the state in which each begins. Blocks before the first full line have no format."""
+        state: str | None = None
+        for block in self._blocks:
+            if self._format is None and block.lines:
+                self._format = self._detect(block)
+            yield block, self._format, state
+            if self._format is not None:
+                state = self._format.next_state(state, block.whole)
+
+    def _detect(self, block: Block) -> LogFormat | None:
+        lines = block.text()
+        lines = lines.filter((lines.str.len_bytes() <= LONGEST_LINE) & (lines.str.strip_chars() != ""))
+        if lines.is_empty():
+            return None
+        head = lines.head(_SNIFFED_LINES // 4)
+        spread = lines.gather_every(max(1, lines.len() // _SNIFFED_LINES))
+        site = self._options.site
+        custom = (site.format_regex, site.format_time) if site.format_regex else None
+        return sniff.detect(pl.concat([head, spread]).to_list(), forced=site.format, custom=custom)
+
+    def _work(self, block: Block, log_format: LogFormat | None, state: str | None) -> tuple[LogBlock, list[datetime]]:
+        if block.long_line is not None:
+            return _too_long(block.long_line), []
+        lines = block.text()
+        hashes = lines.to_frame("text").select(pl.col("text").nchash.xxh3_64()).to_series()  # type: ignore[attr-defined]
+        rows = self._rows(lines, block, log_format, state)
+        content = rows.filter(pl.col("outcome").is_null())
+        spam = self._lookups.spam(content.get_column("referrer")).alias("spam")
+        content = content.with_columns(spam).with_columns(outcome=outcomes.of_content(self._options.settings.platform.start_date))
+        counted = pl.concat([rows.filter(pl.col("outcome").is_not_null()).select("day", "outcome"), content.select("day", "outcome")])
+        hits = to_hits(
+            content.filter(pl.col("outcome") == "hit"), self._lookups, self._options.key, store_ips=self._options.settings.rules.store_ips
+        )
+        times = rows.select(pl.col("time").min().alias("first"), pl.col("time").max().alias("last")).row(0)
+        made = LogBlock(hits, _count(counted), _rejects(rows, lines), _sampled(hashes))
+        return made, [t for t in times if t is not None]
+
+    def _rows(self, lines: pl.Series, block: Block, log_format: LogFormat | None, state: str | None) -> pl.DataFrame:
+        assert log_format is not None
+        site, zone = self._options.site, self._options.settings.platform.time_zone
+        rows = parse(lines, log_format, state, zone)
+        return rows.with_columns(
+            pl.int_range(block.first_line, block.first_line + lines.len(), dtype=pl.Int64).alias("line"),
+            outcomes.by_line(site.exclude).alias("outcome"),
+        )
+
+
+class _OneAtATime:
+    """The look-ups, for blocks at work side by side: theirs is memory that one call at a time may change."""
+
+    def __init__(self, lookups: Lookups) -> None:
+        self._lookups = lookups
+        self._lock = threading.Lock()
+
+    def robots(self, user_agent: pl.Series, /) -> pl.Series:
+        with self._lock:
+            return self._lookups.robots(user_agent)
+
+    def countries(self, ip: pl.Series, /) -> pl.Series:
+        with self._lock:
+            return self._lookups.countries(ip)
+
+    def spam(self, referrer: pl.Series, /) -> pl.Series:
+        with self._lock:
+            return self._lookups.spam(referrer)
+
+
+def read_log(path: Path | str, options: ReadOptions) -> LogReader:
+    """The log's blocks, to be iterated once; `.summary` afterwards."""
+    return LogReader(path, options)
+
+
+def sample_of(samples: list[pl.Series]) -> pl.Series:
+    """A log's sample from its blocks': every hash below SAMPLE_BELOW, or the SAMPLE_LEAST smallest if those are more. Sorted."""
+    hashes = pl.concat([pl.Series("sample", [], pl.UInt64), *samples]).unique().sort()
+    return hashes.head(max(SAMPLE_LEAST, int((hashes < SAMPLE_BELOW).sum())))
+
+
+def _sampled(hashes: pl.Series) -> pl.Series:
+    below = hashes.filter(hashes < SAMPLE_BELOW)
+    return pl.concat([below, hashes.bottom_k(SAMPLE_LEAST)]).unique().sort().alias("sample")
+
+
+_COUNTS = pl.Schema({"day": pl.Date, "outcome": pl.String, "lines": pl.Int64})
+
+
+def _count(counted: pl.DataFrame) -> pl.DataFrame:
+    return counted.group_by("day", "outcome").agg(pl.len().cast(pl.Int64).alias("lines")).sort("day", "outcome")
+
+
+def _too_long(long_line: LongLine) -> LogBlock:
+    reject = {"line": [long_line.line], "reason": ["too_long"], "length": [long_line.length], "head": [blot(long_line.head[:_SHOWN])]}
+    return LogBlock(
+        pl.DataFrame(schema={**{c: t for c, t in schemas.HITS.columns.items() if c != "log_identity"}, "day": pl.Date}),
+        pl.DataFrame({"day": [None], "outcome": ["invalid"], "lines": [1]}, schema=_COUNTS),
+        pl.DataFrame(reject, schema=schemas.REJECTS.schema),
+        pl.Series("sample", [], pl.UInt64),
+    )
+
+
+def _rejects(rows: pl.DataFrame, lines: pl.Series) -> pl.DataFrame:
+    """The invalid lines but comments."""
+    invalid = (
+        rows.select("line", "matched", "comment", "outcome", lines.alias("text"))
+        .filter((pl.col("outcome") == "invalid") & ~pl.col("comment"))
+        .select(
+            "line",
+            pl.when(pl.col("matched"))
+            .then(pl.lit("bad_date"))
+            .when(pl.col("text").str.strip_chars() == "")
+            .then(pl.lit("empty"))
+            .otherwise(pl.lit("no_match"))
+            .alias("reason"),
+            pl.col("text").str.len_bytes().cast(pl.Int64).alias("length"),
+            pl.col("text").str.slice(0, _SHOWN).alias("head"),
+        )
+    )
+    heads = [blot(h) for h in invalid.get_column("head").to_list()]
+    return invalid.with_columns(pl.Series("head", heads, pl.String))

@@ -1,0 +1,175 @@
+"""Figures of items: both vocabularies from one set of marked events.
+
+What belongs here: from events and visits of a period (a site's day, or a month) to sums by identifier and country,
+and putting together the sums of several buckets of visitors. What does not: the steps (`steps.py`), the stored
+table's other columns (`table.py`), documents.
+
+Everything is a lazy narwhals frame: the same code runs on Polars, DuckDB and Spark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import reduce
+from zoneinfo import ZoneInfo
+
+import narwhals as nw
+
+from usage_stats_dagster.engine import Frame
+from usage_stats_dagster.metrics import steps
+from usage_stats_dagster.metrics.sessions import local_hour
+from usage_stats_dagster.metrics.steps import (
+    COUNTER,
+    DOWNLOAD,
+    LAREFERENCIA,
+    OUTLINK,
+    SEARCH,
+    VIEW,
+    reason_column,
+)
+from usage_stats_dagster.schemas import COUNTER_METRICS, LAREFERENCIA_METRICS, METRICS
+from usage_stats_dagster.settings import RulesSection
+
+FIGURES = (*METRICS, "searches")
+NO_COUNTRY = ""
+"""Stands for an unknown country while grouping and joining, where null is not equal to null on every engine."""
+
+EVENT_COLUMNS = (
+    "idlink_va", "idvisit", "idvisitor", "server_time", "action_type", "action_url", "http_method", "http_status",
+    "identifier", "item_action", "country_item", "robot",
+)  # fmt: skip
+MARKED_COLUMNS = (
+    "idvisit", "idvisitor", "server_time", "kind", "identifier", "country", "country_item",
+    *(reason_column(v) for v in steps.VOCABULARIES),
+)  # fmt: skip
+VISIT_COLUMNS = ("idvisit", "visit_total_actions", "visit_total_time", "location_country")
+
+c = nw.col
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a set of events comes to. All three add up over disjoint sets of visitors."""
+
+    sums: Frame
+    """identifier (null: the platform's searches), country (null: unknown), the eight metrics and searches; one row each."""
+    countries: Frame
+    """identifier, country_item, last_seen: each country that an item's events name, and when last."""
+    reasons: Frame
+    """dropped_lareferencia, dropped_counter, events: how many events have that pair of codes."""
+
+    def frames(self) -> tuple[Frame, Frame, Frame]:
+        """The three, in order."""
+        return self.sums, self.countries, self.reasons
+
+
+def partial(
+    events: Frame, visits: Frame, tail: Frame, *, rules: RulesSection, zone: ZoneInfo, days: tuple[date, date]
+) -> Figures:
+    """The figures of some visitors' events within the days (first and last, both included).
+
+    `events`, `visits`: rows of those tables, all of these visitors'. `tail`: their events of the first
+    `rules.double_click_seconds` after the last day, which only tell double clicks. Tables may have any row order; a
+    visitor's rows must be in one call. For the grain month call it with the month's events: what is binary per visit does
+    not add up over a visit that spans days.
+    """
+    return figures(mark(events, visits, tail, rules=rules), zone=zone, days=days)
+
+
+def figures(marked: Frame, *, zone: ZoneInfo, days: tuple[date, date]) -> Figures:
+    """The figures of marked events of the days."""
+    sums = [_lareferencia(marked), _counter(marked, local_hour(zone, *days)), _searches(marked)]
+    return Figures(_added(sums, ["identifier", "country"], FIGURES), _item_countries(marked), _reasons(marked))
+
+
+def mark(events: Frame, visits: Frame, tail: Frame, *, rules: RulesSection) -> Frame:
+    """The events (MARKED_COLUMNS) with their kind, country and drop codes; the tail's are gone again."""
+    both = nw.concat(
+        [
+            events.select(*EVENT_COLUMNS).with_columns(in_tail=nw.lit(value=False)),
+            tail.select(*EVENT_COLUMNS).with_columns(in_tail=nw.lit(value=True)),
+        ]
+    )
+    joined = both.join(visits.select(*VISIT_COLUMNS), on="idvisit", how="left").with_columns(
+        country=c("location_country").fill_null(NO_COUNTRY)
+    )
+    return steps.apply(steps.with_kind(joined), rules).filter(~c("in_tail")).select(*MARKED_COLUMNS)
+
+
+def combine(parts: Sequence[Figures]) -> Figures:
+    """The figures of all visitors from those of buckets of visitors."""
+    sums, countries, reasons = zip(*(p.frames() for p in parts), strict=True)
+    return Figures(
+        _added(sums, ["identifier", "country"], FIGURES),
+        nw.concat(countries).group_by("identifier", "country_item").agg(c("last_seen").max()),
+        _added(reasons, [reason_column(v) for v in steps.VOCABULARIES], ("events",)),
+    )
+
+
+def _lareferencia(marked: Frame) -> Frame:
+    """Views, outlinks, downloads, conversions: each at most one per visit and identifier (domain of visits)."""
+    kept = marked.filter((c(reason_column(LAREFERENCIA)) == 0) & ~c("identifier").is_null() & (c("kind") != SEARCH))
+    flags = {"views": VIEW, "outlinks": OUTLINK, "downloads": DOWNLOAD}
+    pairs = kept.group_by("idvisit", "identifier", "country").agg(  # a visit has one country
+        *[_one(c("kind") == kind).max().alias(name) for name, kind in flags.items()]
+    )
+    left = (c("downloads") == 1) | (c("outlinks") == 1)
+    pairs = pairs.with_columns(conversions=_one((c("views") == 1) & left))
+    return _sums(pairs, LAREFERENCIA_METRICS)
+
+
+def _counter(marked: Frame, hour: nw.Expr) -> Frame:
+    """Totals, and uniques per session: user and clock hour, after double clicks (COUNTER R5.1 7.3, 7.4).
+
+    Any act on an item is an investigation, requests included. A session's use of an item counts in one country.
+    """
+    kept = marked.filter((c(reason_column(COUNTER)) == 0) & ~c("identifier").is_null() & (c("kind") != SEARCH))
+    pairs = (
+        kept.with_columns(hour=hour, one=nw.lit(1), request=_one(c("kind") == DOWNLOAD))
+        .group_by("idvisitor", "hour", "identifier")
+        .agg(
+            c("country").max(),
+            c("one").sum().cast(nw.Int64).alias("total_item_investigations"),
+            c("request").sum().cast(nw.Int64).alias("total_item_requests"),
+        )
+        .with_columns(
+            unique_item_investigations=nw.lit(1).cast(nw.Int64), unique_item_requests=_one(c("total_item_requests") > 0)
+        )
+    )
+    return _sums(pairs, COUNTER_METRICS)
+
+
+def _searches(marked: Frame) -> Frame:
+    """The platform's searches by country, without an identifier."""
+    kept = marked.filter((c(reason_column(COUNTER)) == 0) & (c("kind") == SEARCH))
+    platform = kept.with_columns(identifier=nw.lit(None).cast(nw.String), searches=nw.lit(1).cast(nw.Int64))
+    return _sums(platform, ("searches",))
+
+
+def _item_countries(marked: Frame) -> Frame:
+    kept = reduce(lambda a, b: a | b, [c(reason_column(v)) == 0 for v in steps.VOCABULARIES])
+    named = marked.filter(kept & ~c("identifier").is_null() & ~c("country_item").is_null())
+    return named.group_by("identifier", "country_item").agg(last_seen=c("server_time").max())
+
+
+def _reasons(marked: Frame) -> Frame:
+    counted = marked.with_columns(events=nw.lit(1).cast(nw.Int64))
+    return _added([counted], [reason_column(v) for v in steps.VOCABULARIES], ("events",))
+
+
+def _one(condition: nw.Expr) -> nw.Expr:
+    return nw.when(condition).then(nw.lit(1)).otherwise(nw.lit(0)).cast(nw.Int64)
+
+
+def _sums(pairs: Frame, names: Sequence[str]) -> Frame:
+    """Sums by identifier and country, the other figures 0."""
+    sums = _added([pairs], ["identifier", "country"], names)
+    zeros = {name: nw.lit(0).cast(nw.Int64) for name in FIGURES if name not in names}
+    return sums.with_columns(**zeros).select("identifier", "country", *FIGURES)
+
+
+def _added(frames: Sequence[Frame], keys: Sequence[str], names: Sequence[str]) -> Frame:
+    """Sums of the named columns by the keys; Int64, since DuckDB's sums are wider and parquet has no such type."""
+    return nw.concat(list(frames)).group_by(*keys).agg(*[c(n).sum().cast(nw.Int64) for n in names])

@@ -1,0 +1,155 @@
+"""The stages `filtered_metrics` and `documents`: a site-day's events to figures, figures to documents.
+
+What belongs here: which events and which of the next day's first seconds, buckets of visitors, writing both tables.
+What does not: the rules (`metrics/`), the documents' fields (`documents/`).
+"""
+
+from __future__ import annotations
+
+import calendar
+from collections.abc import Iterable, Iterator
+from datetime import date, timedelta
+from typing import Any
+
+import polars as pl
+
+from usage_stats_dagster.documents.build import documents
+from usage_stats_dagster.items.version import version as items_version
+from usage_stats_dagster.lake.store import LakeError, Manifest
+from usage_stats_dagster.ledger.tables import DayStatus
+from usage_stats_dagster.metrics.table import Bucket, metrics
+from usage_stats_dagster.metrics.version import rules_version
+from usage_stats_dagster.pipeline.stage import StageReport, fingerprint
+from usage_stats_dagster.pipeline.status import advance
+from usage_stats_dagster.pipeline.tracking import buckets
+from usage_stats_dagster.pipeline.workspace import Workspace
+from usage_stats_dagster.schemas import DOCUMENTS, EVENTS, METRICS, METRICS_TABLE, VISITS
+from usage_stats_dagster.settings import Site
+
+FIGURES_CODE = "1"
+"""Raised when the code makes other figures of the same events: then days are stale."""
+
+
+def site_rules_version(ws: Workspace, site: Site) -> str:
+    """The rules version of a site: steps, parameters, lists, item rules (16 hexadecimal digits)."""
+    lists = fingerprint(FIGURES_CODE, ws.lookups(site).version, items_version(site))
+    return rules_version(ws.settings, site, lists)
+
+
+def make_metrics(ws: Workspace, idsite: int, day: date) -> Iterable[StageReport]:
+    """Writes the metrics of a site's day, unless they are already of these events, this tail and these rules."""
+    site = ws.settings.site(idsite)
+    rules = site_rules_version(ws, site)
+    events = _events(ws, idsite, day)
+    tail_hash = tail_of(ws, idsite, day)
+    mark = fingerprint(rules, events.content_hash, tail_hash, site.level)
+    old = ws.lake.manifest(METRICS_TABLE, idsite, day)
+    if old is not None and old.fingerprint == mark:
+        return [StageReport.of(old, changed=False)]
+    made = metrics(_buckets(ws, idsite, day, events.rows), ws.settings, site, (day, day), rules)
+    steps: dict[str, dict[str, int]] = {}
+    for vocabulary, step, n in made.step_counts.iter_rows():
+        steps.setdefault(vocabulary, {})[step] = n
+    for vocabulary, by_step in steps.items():
+        if sum(by_step.values()) != events.rows:
+            msg = f"site {idsite}, {day}: the steps of {vocabulary} account for {sum(by_step.values())} of {events.rows} events"
+            raise LakeError(msg)
+    sums = {m: int(made.table[m].sum()) for m in (*METRICS, "searches")}
+    counts: dict[str, Any] = {"events": events.rows, "steps": steps, **sums}
+    with ws.lake.writer(METRICS_TABLE, idsite, day) as w:
+        w.append(made.table)
+        inputs = {"events": events.content_hash, "tail": tail_hash}
+        manifest = Manifest(METRICS_TABLE.name, idsite, day, mark, inputs=inputs, counts=counts, rules_version=rules)
+        done = ws.lake.commit(w, manifest)
+    return [StageReport.of(done, changed=True)]
+
+
+def make_documents(ws: Workspace, idsite: int, day: date) -> Iterable[StageReport]:
+    """Writes the documents of a site's day, or of its month when that is the site's grain."""
+    site = ws.settings.site(idsite)
+    first, days = _period(ws, site, day)
+    sources = {d: m for d in days if (m := ws.lake.manifest(METRICS_TABLE, idsite, d)) is not None}
+    if day not in sources:
+        msg = f"site {idsite}, {day}: no metrics to make documents of: materialise filtered_metrics first"
+        raise LakeError(msg)
+    rules = "+".join(sorted({m.rules_version for m in sources.values()}))
+    mark = fingerprint(site.grain, site.country, site.level, *(f"{d}:{m.content_hash}" for d, m in sources.items()))
+    old = ws.lake.manifest(DOCUMENTS, idsite, first)
+    if old is None or old.fingerprint != mark:
+        table = ws.lake.scan(METRICS_TABLE, [(idsite, d) for d in sources]).collect()
+        frame = documents(table, site, site.grain, first)
+        counts = {
+            "documents": frame.height,
+            "grain": site.grain,
+            **{m: int(frame[m].sum()) for m in METRICS},
+        }
+        with ws.lake.writer(DOCUMENTS, idsite, first) as w:
+            w.append(frame)
+            inputs = {str(d): m.content_hash for d, m in sources.items()}
+            manifest = Manifest(DOCUMENTS.name, idsite, first, mark, inputs=inputs, counts=counts, rules_version=rules)
+            done = ws.lake.commit(w, manifest)
+        _remove_other_grain(ws, site, first)
+    else:
+        done = old
+    _advance(ws, idsite, day, sources[day], done)
+    return [StageReport.of(done, changed=done is not old)]
+
+
+def tail_of(ws: Workspace, idsite: int, day: date) -> str:
+    """The hash of the next day's first events, as they are in the lake now; empty when the day is not there."""
+    nxt = ws.lake.manifest(EVENTS, idsite, day + timedelta(1))
+    return str(nxt.counts["head_hash"]) if nxt is not None else ""
+
+
+def _events(ws: Workspace, idsite: int, day: date) -> Manifest:
+    found = ws.lake.manifest(EVENTS, idsite, day)
+    if found is None:
+        msg = f"site {idsite}, {day}: no events to count: materialise visits and events first"
+        raise LakeError(msg)
+    return found
+
+
+def _buckets(ws: Workspace, idsite: int, day: date, rows: int) -> Iterator[Bucket]:
+    seconds = timedelta(seconds=ws.settings.rules.double_click_seconds)
+    after = ws.settings.day_start(day + timedelta(1))
+    edges = list(buckets(rows))
+    for k, (low, high) in enumerate(edges):
+        events = ws.lake.scan(EVENTS, [(idsite, day)])
+        visits = ws.lake.scan(VISITS, [(idsite, day)])
+        tail = ws.lake.scan(EVENTS, [(idsite, day + timedelta(1))]).filter(pl.col("server_time") <= after + seconds)
+        if len(edges) > 1:
+            of_bucket = pl.col("idvisitor") >= f"{low:016x}"
+            if k < len(edges) - 1:
+                of_bucket &= pl.col("idvisitor") < f"{high:016x}"
+            events, visits, tail = (f.filter(of_bucket) for f in (events, visits, tail))
+        yield Bucket(events, visits, tail)
+
+
+def _period(ws: Workspace, site: Site, day: date) -> tuple[date, list[date]]:
+    """First day and all days that the day's document is made of."""
+    if site.grain == "day":
+        return day, [day]
+    first = day.replace(day=1)
+    last = calendar.monthrange(day.year, day.month)[1]
+    days = [first + timedelta(k) for k in range(last)]
+    return first, [d for d in days if ws.lake.part(METRICS_TABLE, site.id, d).exists()]
+
+
+def _remove_other_grain(ws: Workspace, site: Site, first: date) -> None:
+    """A site's month has one grain: the day's documents and the month's side by side would double every sum."""
+    month = [first.replace(day=1) + timedelta(k) for k in range(calendar.monthrange(first.year, first.month)[1])]
+    for d in month:
+        if d == first:
+            continue
+        m = ws.lake.manifest(DOCUMENTS, site.id, d)
+        if m is not None and m.counts.get("grain") != site.grain:
+            ws.lake.remove(DOCUMENTS, site.id, d)
+
+
+def _advance(ws: Workspace, idsite: int, day: date, figures: Manifest, docs: Manifest) -> None:
+    row = ws.ledger.status(idsite, day)
+    counts = {m: figures.counts[m] for m in (*METRICS, "searches")} | {"documents": docs.rows}
+    if row is not None and row["status"] >= DayStatus.CALCULATED and (row["counts"] or {}) | counts == row["counts"]:
+        return
+    status = max(DayStatus.CALCULATED, DayStatus(row["status"]) if row is not None else DayStatus.QUEUE)
+    advance(ws, idsite, day, status, counts=counts, rules_version=docs.rules_version)

@@ -1,0 +1,366 @@
+"""The stage `imported_logs`: which files are new, grown, copies, broken or held back, and what becomes of each.
+
+What belongs here: the decision for a path. What does not: parsing (`log_import.py`), the days' statuses (`status.py`).
+A broken file never stops the others: it gets a status, a message and a bounded number of tries.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from sqlalchemy.engine import RowMapping
+
+from usage_stats_dagster.ledger.tables import LogStatus
+from usage_stats_dagster.logs.discover import Discovery, FoundLog, discover
+from usage_stats_dagster.logs.first_record import first_record_time
+from usage_stats_dagster.logs.identity import Head, digest, read_head
+from usage_stats_dagster.logs.read import SAMPLE_BELOW, SAMPLE_LEAST, ReadOptions
+from usage_stats_dagster.logs.sniff import UnknownFormatError
+from usage_stats_dagster.pipeline import status
+from usage_stats_dagster.pipeline.log_import import SAMPLES, ImportedLog, is_provisional, parse_log, side_file
+from usage_stats_dagster.pipeline.workspace import Workspace
+from usage_stats_dagster.settings import Site, settings_hash
+
+MAX_ATTEMPTS = 3
+IMPORT_CODE = "1"
+"""Raised when the code reads the same log differently than before: then days are stale."""
+
+OVERLAP_SHARE = 0.5
+_OVERLAP_LEAST = 8
+_SETTLED = (LogStatus.LOADED, LogStatus.IGNORED, LogStatus.HELD, LogStatus.INVALID, LogStatus.PARTIAL)
+
+
+class LogConflictError(Exception):
+    """Two files can't both be this log; the message names both and what to do."""
+
+
+@dataclass(frozen=True)
+class PathReport:
+    """What became of one path: `action` is imported, grown, same, empty, waiting, held, failed, invalid or unchanged."""
+
+    idsite: int
+    path: str
+    action: str
+    identity: str | None = None
+    lines: int = 0
+    days: tuple[date, ...] = ()
+    message: str | None = None
+
+
+@dataclass
+class ImportReport:
+    """What became of every path looked at, and which site-days changed by it."""
+
+    paths: list[PathReport] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def changed(self) -> set[tuple[int, date]]:
+        """Site-days that got other lines."""
+        return {(p.idsite, d) for p in self.paths for d in p.days}
+
+    def of(self, *actions: str) -> list[PathReport]:
+        """The paths with one of these actions."""
+        return [p for p in self.paths if p.action in actions]
+
+
+def import_version(ws: Workspace, site: Site) -> str:
+    """Hash of what decides which hits a log gives: a change makes days stale, a re-run of a day imports anew."""
+    r, s = ws.settings.rules, site
+    parts = (
+        s.format,
+        s.format_regex,
+        s.format_time,
+        "|".join(s.exclude),
+        ws.settings.platform.time_zone,
+        str(ws.settings.platform.start_date),
+    )
+    lookups = ws.lookups(site)
+    return settings_hash(
+        IMPORT_CODE, *parts, str(r.store_ips), lookups.countries.version, lookups.referrers.spam_version
+    )
+
+
+def find(ws: Workspace, sites: Iterable[int] | None = None) -> Discovery:
+    """The log files that there are."""
+    return discover(ws.settings, sites=sites, logs_dir=ws.logs_dir)
+
+
+def pending(ws: Workspace, found: Discovery) -> list[FoundLog]:
+    """The files that differ from what the ledger knows, or are worth another try. Reads no log."""
+    known = {s: ws.ledger.paths(s) for s in {f.idsite for f in found.logs}}
+    return [f for f in found.logs if not _settled(known[f.idsite].get(str(f.path)), f)]
+
+
+def _settled(row: RowMapping | None, f: FoundLog) -> bool:
+    if row is None:
+        return False
+    if row["decision"] == "ignore":
+        return True
+    same = row["size"] == f.size and row["mtime_ns"] == f.mtime_ns
+    if row["decision"] == "accept" and row["status"] == LogStatus.HELD:
+        return False
+    return same and (row["status"] in _SETTLED or row["attempts"] >= MAX_ATTEMPTS)
+
+
+def import_logs(
+    ws: Workspace,
+    *,
+    sites: Iterable[int] | None = None,
+    first: date | None = None,
+    last: date | None = None,
+    wait_for_quiet: bool = False,
+) -> ImportReport:
+    """Imports every pending log (of the days `first` to `last`, when given) and refreshes the days' statuses.
+
+    With `wait_for_quiet`, files changed less than `platform.grace_seconds` ago are left for later.
+    """
+    with ws.writing(), ws.timed("imported_logs"):
+        found = find(ws, sites)
+        report = ImportReport(problems=found.problems)
+        todo = pending(ws, found)
+        todo += _outdated(ws, found, todo, first, last)
+        total = sum(f.size for f in todo)
+        done = 0
+        for f in todo:
+            ws.progress("importing logs", done, total)
+            done += f.size
+            if wait_for_quiet and time.time() - f.mtime_ns / 1e9 < ws.settings.platform.grace_seconds:
+                report.paths.append(PathReport(f.idsite, str(f.path), "waiting", message="changed a moment ago"))
+                continue
+            result = import_path(ws, f, first, last)
+            if result is not None:
+                report.paths.append(result)
+        ws.progress("importing logs", total, total)
+        status.refresh(ws, report.changed, found.sites, (first, last))
+        return report
+
+
+def _outdated(
+    ws: Workspace, found: Discovery, todo: list[FoundLog], first: date | None, last: date | None
+) -> list[FoundLog]:
+    """Logs of the days asked for that were imported under other settings: a run of a day follows today's settings."""
+    if first is None or last is None:
+        return []
+    have = {(f.idsite, str(f.path)) for f in todo}
+    more = []
+    for idsite in found.sites:
+        wanted = import_version(ws, ws.settings.site(idsite))
+        days = [first + timedelta(k) for k in range((last - first).days + 1)]
+        on_days = {r["identity"] for r in ws.ledger.log_days(idsite, days)}
+        old = {r["path"] for r in ws.ledger.logs(idsite) if r["identity"] in on_days and r["import_version"] != wanted}
+        more += [
+            f for f in found.logs if f.idsite == idsite and str(f.path) in old and (idsite, str(f.path)) not in have
+        ]
+    return more
+
+
+def import_path(ws: Workspace, f: FoundLog, first: date | None, last: date | None) -> PathReport | None:
+    """Decides and does what is due for one file; None when it has no line on the days asked for."""
+    path, idsite = str(f.path), f.idsite
+    row = ws.ledger.paths(idsite).get(path)
+    try:
+        head = read_head(f.path)
+        if not head.data:
+            return _note(ws, f, "empty", LogStatus.LOADED, message="empty: no record in it")
+        if first is not None and last is not None and not _may_cover(ws, f, head, first, last):
+            return None
+        known = _lineage(ws, idsite, head)
+        site = ws.settings.site(idsite)
+        version = import_version(ws, site)
+        prefix_at = None
+        if known is not None:
+            d = digest(f.path, prefix_at=known["bytes"])
+            if (
+                d.content_hash == known["content_hash"]
+                and known["import_version"] == version
+                and known["status"] == LogStatus.LOADED
+            ):
+                return _same(ws, f, known)
+            if d.bytes < known["bytes"] or d.prefix_hash != known["content_hash"]:
+                return _shorter_or_other(ws, f, known, d.bytes, d.content_hash)
+            prefix_at = known["bytes"]
+        return _import(ws, f, head, known, version, prefix_at, accepted=row is not None and row["decision"] == "accept")
+    except UnknownFormatError as e:
+        return _note(ws, f, "invalid", LogStatus.INVALID, message=str(e))
+    except LogConflictError as e:
+        return _note(ws, f, "failed", LogStatus.FAILED, message=str(e), attempts=MAX_ATTEMPTS)
+    except OSError as e:
+        attempts = 1 + (row["attempts"] if row is not None and row["mtime_ns"] == f.mtime_ns else 0)
+        way = "is it readable for this user?" if isinstance(e, PermissionError) else "it is tried again"
+        return _note(
+            ws, f, "failed", LogStatus.FAILED, message=f"can't be read: {e.strerror or e} ({way})", attempts=attempts
+        )
+
+
+def _may_cover(ws: Workspace, f: FoundLog, head: Head, first: date, last: date) -> bool:
+    """Whether the file can have lines on the days: by the date in its path (rotation names it a day late), else by its first record."""
+    if f.log_date is not None and first - timedelta(1) <= f.log_date <= last + timedelta(2):
+        return True
+    start = first_record_time(head.data, ws.settings.site(f.idsite))
+    if start is None:
+        return f.log_date is None
+    return start.astimezone(ws.settings.zone).date() <= last and (f.log_date is None or f.log_date >= first)
+
+
+def _lineage(ws: Workspace, idsite: int, head: Head) -> RowMapping | None:
+    """The imported log that this file is, or continues."""
+    for row in ws.ledger.logs(idsite):
+        if row["identity"] == head.identity:
+            return row
+        if is_provisional(row["head_length"]) and row["identity"] == head.identity_at(row["head_length"]):
+            return row
+    return None
+
+
+def is_copy(ws: Workspace, f: FoundLog, head: Head) -> bool:
+    """Whether the file is, content for content, a log that is imported whole: renamed, recompressed, touched."""
+    known = _lineage(ws, f.idsite, head)
+    if known is None or known["status"] != LogStatus.LOADED:
+        return False
+    if known["import_version"] != import_version(ws, ws.settings.site(f.idsite)):
+        return False
+    return bool(digest(f.path).content_hash == known["content_hash"])
+
+
+def _same(ws: Workspace, f: FoundLog, known: RowMapping) -> PathReport:
+    where = None if known["path"] == str(f.path) else f"the same log as {known['path']}"
+    return _note(ws, f, "same", LogStatus.LOADED, identity=known["identity"], message=where)
+
+
+def _shorter_or_other(ws: Workspace, f: FoundLog, known: RowMapping, length: int, content_hash: str) -> PathReport:
+    """An older, shorter copy has no effect; a log that shrank or diverged is an error that names both."""
+    other = Path(known["path"])
+    if (
+        length < known["bytes"]
+        and other != f.path
+        and other.is_file()
+        and digest(other, prefix_at=length).prefix_hash == content_hash
+    ):
+        return _note(
+            ws,
+            f,
+            "same",
+            LogStatus.LOADED,
+            identity=known["identity"],
+            message=f"the beginning of {other}, which is imported",
+        )
+    what = "is shorter than" if length < known["bytes"] else "differs from"
+    msg = (
+        f"starts like {other} (imported up to byte {known['bytes']:,}) but {what} what was imported: "
+        f"restore it, or, if it is another log, say so with `usage-stats logs ignore {f.path}`; the imported figures stay"
+    )
+    raise LogConflictError(msg)
+
+
+def _import(
+    ws: Workspace,
+    f: FoundLog,
+    head: Head,
+    known: RowMapping | None,
+    version: str,
+    prefix_at: int | None,
+    *,
+    accepted: bool,
+) -> PathReport:
+    site = ws.settings.site(f.idsite)
+    fresh = time.time() - f.mtime_ns / 1e9 < ws.settings.platform.grace_seconds
+    options = ReadOptions(
+        site=site,
+        settings=ws.settings,
+        lookups=ws.lookups(site),
+        key=ws.key,
+        whole_lines_only=fresh,
+        prefix_at=prefix_at,
+    )
+    parsed = parse_log(ws.lake, f, head, options, ws.progress)
+    try:
+        if not accepted:
+            twin = _overlapping(ws, parsed, known)
+            if twin is not None:
+                parsed.discard()
+                msg = (
+                    f"most of its lines stand in {twin} too: held back so that nothing counts twice; "
+                    f"`usage-stats logs accept {f.path}` imports it all the same, `usage-stats logs ignore {f.path}` leaves it out"
+                )
+                return _note(ws, f, "held", LogStatus.HELD, identity=head.identity, message=msg)
+        old_days = {
+            r["day"] for r in ws.ledger.log_days(f.idsite) if known is not None and r["identity"] == known["identity"]
+        }
+        old = [known["identity"]] if known is not None else []
+        values, outcomes, days = parsed.commit(ws.lake, version, old)
+    except BaseException:
+        parsed.discard()
+        raise
+    supersedes = known["identity"] if known is not None and known["identity"] != head.identity else None
+    with ws.ledger.write() as c:
+        ws.ledger.put_log(c, values, outcomes, days, supersedes=supersedes)
+        ws.ledger.put_path(
+            c, f.idsite, str(f.path), size=f.size, mtime_ns=f.mtime_ns, identity=head.identity, status=values["status"],
+            log_date=f.log_date, message=values["message"], attempts=0,
+        )  # fmt: skip
+    return PathReport(
+        f.idsite, str(f.path), "grown" if known is not None else "imported", head.identity, values["lines"],
+        tuple(sorted({*parsed.days, *old_days})), values["message"],
+    )  # fmt: skip
+
+
+def _overlapping(ws: Workspace, parsed: ImportedLog, known: RowMapping | None) -> str | None:
+    """The name of an imported log that has most of this one's lines (or has most of its own lines in this one)."""
+    days = parsed.days
+    if not days:
+        return None
+    own = {parsed.head.identity, known["identity"] if known is not None else ""}
+    others = {
+        r["identity"]: r["name"] for r in ws.ledger.log_days(parsed.found.idsite, days) if r["identity"] not in own
+    }
+    mine = parsed.sample.sort()
+    for identity, name in sorted(others.items()):
+        path = side_file(ws.lake, "samples", parsed.found.idsite, identity, "parquet")
+        if not path.exists():
+            continue
+        theirs = pl.read_parquet(path, schema=SAMPLES.schema)["hash"].sort()
+        if not mine.len() or not theirs.len():
+            continue
+        # Below the smaller of both largest hashes each sample is complete, so shares can be compared.
+        limit = min(_reach(mine), _reach(theirs))
+        a, b = mine.filter(mine <= limit), theirs.filter(theirs <= limit)
+        common = a.is_in(b.implode()).sum()
+        least = min(a.len(), b.len())
+        if least >= min(_OVERLAP_LEAST, parsed.reader.summary.lines) and common > OVERLAP_SHARE * least:
+            return str(name)
+    return None
+
+
+def _reach(sample: pl.Series) -> int:
+    """The hash up to which a sample holds every line of its log."""
+    return (1 << 64) - 1 if sample.len() < SAMPLE_LEAST else max(SAMPLE_BELOW - 1, int(sample.max()))  # type: ignore[arg-type]
+
+
+def _note(
+    ws: Workspace,
+    f: FoundLog,
+    action: str,
+    status_: LogStatus,
+    *,
+    identity: str | None = None,
+    message: str | None = None,
+    attempts: int = 0,
+) -> PathReport:
+    values: dict[str, Any] = {
+        "identity": identity,
+        "status": int(status_),
+        "message": message,
+        "attempts": attempts,
+        "log_date": f.log_date,
+    }
+    with ws.ledger.write() as c:
+        ws.ledger.put_path(c, f.idsite, str(f.path), size=f.size, mtime_ns=f.mtime_ns, **values)
+    days = (f.log_date,) if action == "empty" and f.log_date else ()
+    return PathReport(f.idsite, str(f.path), action, identity, 0, days, message)

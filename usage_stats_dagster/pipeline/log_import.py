@@ -1,0 +1,191 @@
+"""One log into the lake: its hits by day, its rejects, its manifest; all of it or nothing.
+
+What belongs here: writing what `logs.read` yields, and the commit. What does not: deciding whether a file is to be
+imported (`imports.py`), reading it (`logs/`).
+
+Order of the commit: hits of every day, rejects, sample, then the log's manifest in the lake (from which `doctor` can
+rebuild the ledger), then the ledger in one transaction. Stages read only hits that the ledger names by hash, so a
+crash in between shows nothing half done; the next run imports the log again and writes the same bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+
+from usage_stats_dagster.lake.store import Lake
+from usage_stats_dagster.lake.writer import TableWriter, write_atomically
+from usage_stats_dagster.ledger.tables import LogStatus
+from usage_stats_dagster.logs.discover import FoundLog
+from usage_stats_dagster.logs.identity import HEAD_BYTES, Head
+from usage_stats_dagster.logs.read import LogReader, ReadOptions, sample_of
+from usage_stats_dagster.schemas import HITS, REJECTS, Table
+
+_PENDING_ROWS = 1_000_000
+COVER_SHARE = 0.05
+"""A log covers a day when it has at least this share of its busiest day's lines there: less is spill over midnight."""
+
+SAMPLES = Table("samples", "one row a sampled line", {"hash": pl.UInt64}, {"hash": "stable hash of the raw line"})
+
+
+@dataclass
+class ImportedLog:
+    """A log parsed into temporary files, not yet committed."""
+
+    found: FoundLog
+    head: Head
+    reader: LogReader
+    hits: dict[date, TableWriter]
+    rejects: TableWriter
+    sample: pl.Series
+    outcomes: pl.DataFrame
+    robots: dict[date, int]
+    messages: list[str] = field(default_factory=list)
+
+    @property
+    def days(self) -> list[date]:
+        """Days on which the log has lines, in order."""
+        return sorted(d for d in self.outcomes["day"].unique().to_list() if d is not None)
+
+    def discard(self) -> None:
+        """Removes the temporary files."""
+        for w in (*self.hits.values(), self.rejects):
+            w.discard()
+
+    def commit(
+        self, lake: Lake, import_version: str, old_identities: list[str]
+    ) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
+        """Puts everything in place; returns the ledger's rows (log, summary by outcome and day, days)."""
+        idsite, identity, s = self.found.idsite, self.head.identity, self.reader.summary
+        for w in self.hits.values():
+            w.commit()
+        self.rejects.commit()
+        with TableWriter(SAMPLES, side_file(lake, "samples", idsite, identity, "parquet")) as w:
+            w.append(self.sample.rename("hash").to_frame())
+            w.commit()
+        for name in {*old_identities, identity}:
+            for day in stored_days(lake, idsite, name):
+                if name != identity or day not in self.hits:
+                    folder = lake.folder(HITS, idsite, day)
+                    (folder / f"{name}.parquet").unlink(missing_ok=True)
+            if name != identity:
+                remove_side_files(lake, idsite, name)
+        status = LogStatus.PARTIAL if s.damaged or s.unterminated else LogStatus.LOADED
+        values = {
+            "idsite": idsite,
+            "identity": identity,
+            "head_length": len(self.head.data),
+            "status": int(status),
+            "name": self.found.path.name,
+            "path": str(self.found.path),
+            "server": self.found.server,
+            "log_date": self.found.log_date,
+            "compression": s.compression,
+            "format": s.format,
+            "bytes": s.bytes,
+            "lines": s.lines,
+            "content_hash": s.content_hash,
+            "first_time": _naive(s.first_time),
+            "last_time": _naive(s.last_time),
+            "import_version": import_version,
+            "message": "; ".join([*([s.damaged] if s.damaged else []), *self.messages]) or None,
+        }
+        outcomes = self.outcomes.to_dicts()
+        days = self._day_rows()
+        manifest = {"log": values, "outcomes": outcomes, "days": days}
+        write_atomically(
+            side_file(lake, "imports", idsite, identity, "json"), orjson.dumps(manifest, option=orjson.OPT_SORT_KEYS)
+        )
+        return values, outcomes, days
+
+    def _day_rows(self) -> list[dict[str, Any]]:
+        by_day = (
+            self.outcomes.filter(pl.col("day").is_not_null()).group_by("day").agg(pl.col("lines").sum()).sort("day")
+        )
+        busiest = by_day["lines"].max() or 0
+        rows = []
+        for day, lines in by_day.iter_rows():
+            w = self.hits.get(day)
+            covers = lines >= COVER_SHARE * float(busiest)  # type: ignore[arg-type]
+            rows.append(
+                {
+                    "day": day,
+                    "lines": lines,
+                    "hits": w.rows if w else 0,
+                    "robots": self.robots.get(day, 0),
+                    "covers": covers,
+                    "hits_hash": w.content_hash if w else "",
+                }
+            )
+        return rows
+
+
+def parse_log(lake: Lake, found: FoundLog, head: Head, options: ReadOptions, progress: Any) -> ImportedLog:  # noqa: ANN401
+    """Reads a log to its end into temporary files. Raises what the reader raises, after removing them."""
+    idsite, identity = found.idsite, head.identity
+    reader = LogReader(found.path, options)
+    hits: dict[date, TableWriter] = {}
+    rejects = TableWriter(REJECTS, side_file(lake, "rejects", idsite, identity, "parquet"))
+    outcomes: list[pl.DataFrame] = []
+    samples: list[pl.Series] = []
+    robots: dict[date, int] = {}
+    done = 0
+    try:
+        for block in reader:
+            outcomes.append(block.outcomes)
+            samples.append(block.sample)
+            if block.rejects.height:
+                rejects.append(block.rejects)
+            frame = block.hits.with_columns(pl.lit(identity).alias("log_identity"))
+            for (day,), part in frame.partition_by("day", as_dict=True, include_key=False, maintain_order=True).items():
+                if day not in hits:
+                    hits[day] = TableWriter(HITS, lake.hits_file(HITS, idsite, day, identity))
+                hits[day].append(part)
+                robots[day] = robots.get(day, 0) + part.height - part["robot"].null_count()
+            while sum(w.pending_rows for w in hits.values()) > _PENDING_ROWS:
+                max(hits.values(), key=lambda w: w.pending_rows).flush()
+            done += int(block.outcomes["lines"].sum())
+            progress(found.path.name, done, 0)
+        for w in (*hits.values(), rejects):
+            w.close()
+    except BaseException:
+        for w in (*hits.values(), rejects):
+            w.discard()
+        raise
+    empty = pl.DataFrame(schema={"day": pl.Date, "outcome": pl.String, "lines": pl.Int64})
+    summed = pl.concat([empty, *outcomes]).group_by("day", "outcome").agg(pl.col("lines").sum()).sort("day", "outcome")
+    return ImportedLog(found, head, reader, hits, rejects, sample_of(samples), summed, robots)
+
+
+def side_file(lake: Lake, kind: str, idsite: int, identity: str, suffix: str) -> Path:
+    """Where a log's manifest (imports), rejects or sample of lines lie."""
+    return lake.root / kind / f"idsite={idsite}" / f"{identity}.{suffix}"
+
+
+def remove_side_files(lake: Lake, idsite: int, identity: str) -> None:
+    """Removes manifest, rejects and sample of a log that has taken another identity."""
+    for kind, suffix in (("imports", "json"), ("rejects", "parquet"), ("samples", "parquet")):
+        side_file(lake, kind, idsite, identity, suffix).unlink(missing_ok=True)
+
+
+def stored_days(lake: Lake, idsite: int, identity: str) -> list[date]:
+    """The days for which the log's manifest says that it has hits."""
+    try:
+        manifest = orjson.loads(side_file(lake, "imports", idsite, identity, "json").read_bytes())
+    except (FileNotFoundError, orjson.JSONDecodeError):
+        return []
+    return [date.fromisoformat(d["day"]) for d in manifest["days"] if d["hits"]]
+
+
+def _naive(time: datetime | None) -> datetime | None:
+    return time.replace(tzinfo=None) if time else None
+
+
+def is_provisional(head_length: int) -> bool:
+    """Whether an identity was taken from less than 1 KiB of records."""
+    return head_length < HEAD_BYTES

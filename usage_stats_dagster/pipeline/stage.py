@@ -1,0 +1,67 @@
+"""What the stages after `day_status` have in common: a report, and the loop over site-days.
+
+What belongs here: which site-days a stage takes, and telling of progress. What does not: any stage's own work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import xxhash
+
+from usage_stats_dagster.lake.store import Manifest
+from usage_stats_dagster.pipeline import status
+from usage_stats_dagster.pipeline.workspace import Workspace
+
+
+class StageError(Exception):
+    """A stage can't go on; the message says where and what to do."""
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """What a stage made of one site's day: `changed` is false when there was nothing to do."""
+
+    table: str
+    idsite: int
+    day: date
+    rows: int
+    bytes: int
+    content_hash: str
+    changed: bool
+    counts: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, manifest: Manifest, *, changed: bool) -> StageReport:
+        """The report of a written, or left, site-day."""
+        return cls(
+            manifest.table, manifest.idsite, manifest.day, manifest.rows, manifest.size, manifest.content_hash, changed, manifest.counts
+        )  # fmt: skip
+
+
+Work = Callable[[Workspace, int, date], Iterable[StageReport]]
+
+
+def fingerprint(*parts: object) -> str:
+    """A hash over everything that decides a stage's rows: 32 hexadecimal digits."""
+    return xxhash.xxh3_128_hexdigest("\x1f".join(map(str, parts)).encode())
+
+
+def for_days(
+    ws: Workspace, name: str, work: Work, days: Sequence[date], sites: Sequence[int] | None = None
+) -> list[StageReport]:
+    """Does a stage's work for every site's day of `days` that goes on past `day_status`, under the writer's lock."""
+    wanted = set(days)
+    reports: list[StageReport] = []
+    with ws.writing(), ws.timed(name):
+        rows = ws.ledger.statuses(sites, min(wanted), max(wanted)) if wanted else []
+        todo = [(r["idsite"], r["day"]) for r in rows if r["day"] in wanted and status.goes_on(r)]
+        todo.sort(key=lambda t: (t[1], t[0]))
+        for k, (idsite, day) in enumerate(todo):
+            ws.progress(name, k, len(todo))
+            reports.extend(work(ws, idsite, day))
+        ws.progress(name, len(todo), len(todo))
+    return reports

@@ -1,0 +1,201 @@
+"""The stage `day_status`: how far each site's day has come, and which days need work.
+
+What belongs here: the six statuses as a function of the ledger. What does not: doing the work.
+
+queue: no log of the day is imported. partial: some of the logs that the site expects. loaded: all of them. pretable:
+visits and events are written. calculated: metrics and documents. done: the documents are indexed. A log that comes
+late or changes puts the day back to loaded (or partial).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import polars as pl
+import xxhash
+from sqlalchemy.engine import RowMapping
+
+from usage_stats_dagster.ledger.tables import DayStatus, LogStatus
+from usage_stats_dagster.pipeline.workspace import Workspace
+from usage_stats_dagster.schemas import HITS
+from usage_stats_dagster.settings import Site
+
+GOES_ON = ("lost", "partial")
+"""An operator's words that let a day go on as it is: the rest is lost, or partial figures are wanted."""
+
+_WAITING = (LogStatus.FAILED, LogStatus.INVALID, LogStatus.HELD)
+Window = tuple[date | None, date | None]
+
+
+@dataclass(frozen=True)
+class DayLogs:
+    """What the ledger has for a site's day."""
+
+    loaded: int
+    partial: int
+    waiting: int
+    inputs_hash: str
+
+
+def refresh(
+    ws: Workspace, changed: Iterable[tuple[int, date]], sites: Iterable[int], window: Window = (None, None)
+) -> None:
+    """Recomputes the status of the changed site-days, and of those in the window that have a row or a waiting log."""
+    by_site: dict[int, set[date]] = defaultdict(set)
+    for idsite, day in changed:
+        by_site[idsite].add(day)
+    for idsite in sites:
+        by_site[idsite] |= (
+            {r["day"] for r in ws.ledger.statuses([idsite], *window)} if window != (None, None) else set()
+        )
+        by_site[idsite] |= {
+            r["log_date"] for r in ws.ledger.paths(idsite).values() if r["log_date"] and r["status"] in _WAITING
+        }
+    with ws.ledger.write() as c:
+        for idsite, days in sorted(by_site.items()):
+            site = ws.settings.site(idsite)
+            logs = day_logs(ws, site, sorted(days))
+            rows = {r["day"]: r for r in ws.ledger.statuses([idsite])} if days else {}
+            for day in sorted(days):
+                values = _status(site, day, logs[day], rows.get(day))
+                old = rows.get(day)
+                if old is None or any(old[k] != v for k, v in values.items()):
+                    ws.ledger.put_status(c, idsite, day, **values)
+
+
+def day_logs(ws: Workspace, site: Site, days: Sequence[date]) -> dict[date, DayLogs]:
+    """Logs by day: those that cover it whole, those that are incomplete, and paths that wait for somebody."""
+    loaded: dict[date, int] = defaultdict(int)
+    partial: dict[date, int] = defaultdict(int)
+    waiting: dict[date, int] = defaultdict(int)
+    inputs: dict[date, list[str]] = defaultdict(list)
+    for r in ws.ledger.log_days(site.id, days):
+        inputs[r["day"]].append(f"{r['identity']}:{r['content_hash']}:{r['hits_hash']}")
+        covers = r["log_date"] == r["day"] if site.path_pattern and r["log_date"] else r["covers"]
+        if covers and r["status"] == LogStatus.LOADED:
+            loaded[r["day"]] += 1
+        elif r["status"] == LogStatus.PARTIAL:
+            partial[r["day"]] += 1
+    for r in ws.ledger.paths(site.id).values():
+        if r["log_date"] is None:
+            continue
+        if r["status"] in _WAITING:
+            waiting[r["log_date"]] += 1
+        elif r["status"] == LogStatus.LOADED and r["identity"] is None:  # an empty log: loaded, and nothing in it
+            loaded[r["log_date"]] += 1
+    return {
+        d: DayLogs(loaded[d], partial[d], waiting[d], xxhash.xxh3_128_hexdigest("\n".join(sorted(inputs[d])).encode()))
+        for d in days
+    }
+
+
+def _status(site: Site, day: date, logs: DayLogs, row: RowMapping | None) -> dict[str, Any]:
+    expected = site.expected_files(day)
+    if expected is None:
+        complete = logs.loaded > 0 and logs.partial == 0 and logs.waiting == 0
+    else:
+        complete = logs.loaded >= expected
+    decision = row["decision"] if row is not None else None
+    if complete or decision in GOES_ON:
+        status = DayStatus.LOADED
+        if row is not None and row["status"] >= DayStatus.LOADED and row["inputs_hash"] == logs.inputs_hash:
+            status = DayStatus(row["status"])
+    else:
+        status = DayStatus.PARTIAL if logs.loaded or logs.partial else DayStatus.QUEUE
+    message = None
+    if logs.waiting:
+        message = f"{logs.waiting} log(s) of the day can't be imported: `usage-stats logs` says why"
+    elif logs.partial and status == DayStatus.PARTIAL:
+        message = f"{logs.partial} log(s) of the day are incomplete: still being written, or cut off"
+    return {
+        "status": int(status),
+        "files_expected": expected,
+        "files_loaded": logs.loaded,
+        "inputs_hash": logs.inputs_hash,
+        "message": message,
+    }
+
+
+def goes_on(row: RowMapping) -> bool:
+    """Whether the stages after `day_status` take the day."""
+    return bool(row["status"] >= DayStatus.LOADED or row["decision"] in GOES_ON)
+
+
+def is_current(row: RowMapping, next_day: RowMapping | None) -> bool:
+    """Whether the indexed figures were made of today's logs and of the next day's first seconds as they are now."""
+    tail = next_day["head_hash"] if next_day is not None else ""
+    return bool(
+        row["status"] == DayStatus.DONE
+        and row["done_inputs_hash"] == row["inputs_hash"]
+        and row["done_tail_hash"] == tail
+    )
+
+
+def days_to_run(
+    ws: Workspace, sites: Sequence[int] | None = None, window: Window = (None, None)
+) -> list[tuple[int, date]]:
+    """Site-days that go on and whose indexed figures are not of today's logs. Reads the ledger only."""
+    first, last = window
+    rows = ws.ledger.statuses(sites, first, last + timedelta(1) if last else None)
+    by_key = {(r["idsite"], r["day"]): r for r in rows}
+    return [
+        (s, d)
+        for (s, d), r in by_key.items()
+        if (last is None or d <= last) and goes_on(r) and not is_current(r, by_key.get((s, d + timedelta(1))))
+    ]
+
+
+def advance(ws: Workspace, idsite: int, day: date, status: DayStatus, **values: Any) -> None:  # noqa: ANN401
+    """Raises a day's status to what a stage has reached; `counts` are merged into what is there."""
+    row = ws.ledger.status(idsite, day)
+    if "counts" in values:
+        values["counts"] = {**((row["counts"] if row is not None else None) or {}), **values["counts"]}
+    with ws.ledger.write() as c:
+        ws.ledger.put_status(c, idsite, day, status=int(status), **values)
+
+
+def decide(ws: Workspace, idsite: int, day: date, decision: str | None, reason: str | None) -> None:
+    """Records the operator's word on a day (`lost`, `partial`, or None to take it back) and recomputes its status."""
+    with ws.writing():
+        with ws.ledger.write() as c:
+            ws.ledger.put_status(c, idsite, day, decision=decision, reason=reason)
+        refresh(ws, [(idsite, day)], [idsite])
+
+
+def lines_balance(ws: Workspace, sites: Sequence[int], days: Sequence[date]) -> list[tuple[str, int, int]]:
+    """For every log that has lines on the days: its name, lines under an outcome, lines read. Unequal: the accounting is broken."""
+    rows = []
+    for s in sites:
+        logs = {r["log_file_id"]: r for r in ws.ledger.log_days(s, days)}
+        for ident, counted, read in ws.ledger.lines_of_logs(list(logs)):
+            rows.append((f"site {s}: {logs[ident]['name']}", counted, read))
+    return rows
+
+
+def hits_balance(ws: Workspace, sites: Sequence[int], days: Sequence[date]) -> list[tuple[str, int, int]]:
+    """For every site's day: rows in its hits files, lines whose outcome is hit."""
+    rows = []
+    for s in sites:
+        outcomes = ws.ledger.outcomes(s, min(days), max(days)) if days else None
+        hits = {} if outcomes is None else {d: n for _, d, o, n in outcomes.iter_rows() if o == "hit"}
+        for day in days:
+            inputs = ws.ledger.day_inputs(s, day)
+            if inputs or hits.get(day):
+                files = [ws.lake.hits_file(HITS, s, day, i.identity) for i in inputs]
+                stored = ws.lake.scan_files(HITS, [f for f in files if f.exists()]).select(pl.len()).collect().item()
+                rows.append((f"site {s}, {day}", stored, hits.get(day, 0)))
+    return rows
+
+
+def counted_hits(ws: Workspace, idsite: int, day: date) -> int:
+    """Lines of the site's day whose outcome is hit, by the ledger."""
+    return sum(n for _, _, o, n in ws.ledger.outcomes(idsite, day, day).iter_rows() if o == "hit")
+
+
+def day_count(n: int) -> str:
+    """`1 day`, `2 days`."""
+    return f"{n} day" if n == 1 else f"{n} days"

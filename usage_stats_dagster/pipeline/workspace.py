@@ -1,0 +1,132 @@
+"""What every stage works with: settings, lake, ledger, index, the visitors' key, and who is told of progress.
+
+What belongs here: opening these once and lazily. What does not: any stage.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from usage_stats_dagster.index.interface import DocumentIndex
+from usage_stats_dagster.index.open import open_index
+from usage_stats_dagster.lake.lock import locked
+from usage_stats_dagster.lake.store import Lake
+from usage_stats_dagster.ledger.ledger import Ledger
+from usage_stats_dagster.lookups.all import Lookups, lookups_for
+from usage_stats_dagster.settings import Settings, Site
+
+SECRET_VARIABLE = "USAGE_STATS_SECRET"  # noqa: S105  (a variable's name)
+TIMINGS_VARIABLE = "USAGE_STATS_TIMINGS"
+_SECRET_BYTES = 32
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what, done, total) as work goes on: bytes of the logs, then site-days."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Tells nobody."""
+    del what, done, total
+
+
+listener: ContextVar[Progress] = ContextVar("listener", default=silent)
+"""Who is told of progress in this process: the command line sets it, through Dagster's run too."""
+
+timings: dict[str, float] = {}
+"""Seconds by stage, over the life of the process; `write_timings` leaves them for benchmarks."""
+
+
+@dataclass
+class Workspace:
+    """One opened platform: everything that a stage needs, made on first use."""
+
+    settings: Settings
+    logs_dir: Path | None = None
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Tells the listener how far the work is."""
+        listener.get()(what, done, total)
+
+    @cached_property
+    def lake(self) -> Lake:
+        """The tables."""
+        lake = Lake(self.settings.storage.root)
+        lake.ready()
+        return lake
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What was done."""
+        return Ledger(self.settings.ledger.url)
+
+    @cached_property
+    def index(self) -> DocumentIndex:
+        """Where documents are indexed."""
+        return open_index(self.settings, create=True)
+
+    @cached_property
+    def key(self) -> bytes:
+        """The key of the visitors' hashes: from USAGE_STATS_SECRET, else a file beside the ledger, made once."""
+        given = os.environ.get(SECRET_VARIABLE)
+        if given:
+            return given.encode()
+        path = self._state_folder() / "visitor.key"
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(f".{os.getpid()}.tmp")
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(fd, "wb") as f:
+                f.write(secrets.token_bytes(_SECRET_BYTES))
+                f.flush()
+                os.fsync(f.fileno())
+            try:  # two first runs at once must end with one key
+                os.link(temporary, path)
+            except FileExistsError:
+                pass
+            finally:
+                temporary.unlink()
+            return path.read_bytes()
+
+    def lookups(self, site: Site) -> Lookups:
+        """Robots, countries and referrers as the site sees them."""
+        return lookups_for(self.settings, site)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """The one writer of this lake, for the length of a stage."""
+        with locked(self._state_folder() / "writer.lock"):
+            yield
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Adds the seconds spent to the process's timings of the stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            timings[stage] = timings.get(stage, 0.0) + time.perf_counter() - start
+
+    def _state_folder(self) -> Path:
+        url = sa.engine.make_url(self.settings.ledger.url)
+        if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
+            return Path(url.database).parent
+        return Path("data")
+
+
+def write_timings() -> None:
+    """Leaves the timings as JSON in the file that USAGE_STATS_TIMINGS names, for benchmarks."""
+    name = os.environ.get(TIMINGS_VARIABLE)
+    if name:
+        Path(name).write_text(json.dumps(timings))

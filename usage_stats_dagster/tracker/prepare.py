@@ -1,0 +1,82 @@
+"""Hits with all that a visit or an event takes from their URL, their referrer and their log.
+
+What belongs here: work on text, native Polars, once per distinct value. What does not: anything that looks from one hit
+to another: that is `sessions.py`, `events.py` and `visits.py`, which any engine can run over what comes from here.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from usage_stats_dagster.items.mapping import map_identifiers
+from usage_stats_dagster.items.match import identify
+from usage_stats_dagster.lookups.distinct import per_distinct
+from usage_stats_dagster.lookups.referrers import Referrers
+from usage_stats_dagster.settings import Site
+from usage_stats_dagster.tracker.campaigns import campaign_name, campaigns
+from usage_stats_dagster.tracker.sessions import CAMPAIGN
+from usage_stats_dagster.tracker.urls import download_urls, full_urls, page_urls, search_keyword
+
+DOWNLOAD, SEARCH = 3, 8
+"""Matomo's action types (page views are 1)."""
+
+IDENTITY_DIGITS = 15
+"""Hexadecimal digits of a log's identity that go into an event's id: 60 bits."""
+
+c = pl.col
+
+
+def prepare(hits: pl.DataFrame | pl.LazyFrame, site: Site, referrers: Referrers) -> pl.LazyFrame:
+    """Hits (schemas.HITS, in any order) with what the transforms need, one row a hit, in the same order.
+
+    Adds `t` (Int64, epoch ms), `idlink_va` (60 bits of the log's identity, plus the line: unique within the site, and
+    in the order of identity and line), `action_name`, `action_url`, `action_url_prefix`, `identifier`, `item_action`,
+    `country_item`, `ref_type`, `ref_name`, `campaign`; sets `action_type` 8 where a page view is a site search; drops
+    `host` and `url`. Raises ItemRuleError and IdentifierMapError for a site's unusable rules.
+    """
+    table = hits.lazy().collect()
+    no_hosts = table["host"].null_count() == table.height
+    # Without virtual hosts all URLs have one beginning, and paths alone tell them apart.
+    urls = table["url"] if no_hosts else table.select(full_urls(c("url"), c("host"), site.url)).to_series()
+    said = per_distinct(urls, lambda distinct: _judge_urls(distinct, site)).struct.unnest()
+    came = referrers.classify(table["url_referrer"])
+    is_download = c("action_type") == DOWNLOAD
+    is_search = ~is_download & c("keyword").is_not_null()
+    is_page = ~is_download & ~is_search
+    by_campaign = c("campaign").is_not_null()
+    country = site.country.upper() if site.country else None
+    return (
+        pl.concat([table.drop("host", "url"), said, came], how="horizontal")
+        .lazy()
+        .with_columns(
+            t=c("time").dt.epoch("ms"),
+            idlink_va=c("log_identity").str.slice(0, IDENTITY_DIGITS).str.to_integer(base=16, dtype=pl.Int64) + c("line"),
+            action_type=pl.when(is_search).then(pl.lit(SEARCH, pl.Int8)).otherwise("action_type"),
+            action_name=pl.when(is_search).then("keyword"),
+            action_url=pl.when(is_page).then("page").when(is_download).then("download"),
+            action_url_prefix=pl.when(is_page).then("prefix"),
+            country_item=pl.lit(country, pl.String),
+            ref_type=pl.when(by_campaign).then(pl.lit(CAMPAIGN, pl.Int8)).otherwise("referer_type"),
+            ref_name=pl.when(by_campaign).then(campaign_name(c("campaign"))).otherwise("referer_name"),
+        )
+        .drop("keyword", "page", "prefix", "download", "referer_type", "referer_name")
+    )
+
+
+def _judge_urls(distinct: pl.Series, site: Site) -> pl.Series:
+    """What each URL (path and query, or in full) says: a struct of page, prefix, download, keyword, campaign and item."""
+    full = pl.DataFrame({"url": distinct}).select(full_urls(c("url"), pl.lit(None, pl.String), site.url)).to_series()
+    items = identify(distinct, site)
+    identifier, _ = map_identifiers(items["identifier"], site.identifier_map)
+    pages = page_urls(full)
+    return pl.DataFrame(
+        {
+            "page": pages["action_url"],
+            "prefix": pages["action_url_prefix"],
+            "download": download_urls(full),
+            "keyword": search_keyword(full),
+            "campaign": campaigns(full),
+            "identifier": identifier,
+            "item_action": items["item_action"],
+        }
+    ).to_struct("said")

@@ -1,0 +1,101 @@
+"""Which hits make one visit, and what a visit is called.
+
+What belongs here: where a visit begins, its number and its id. What does not: what is stored of it (`visits.py`,
+`events.py`), what a referrer or a campaign is (`prepare.py`).
+
+Matomo's rules, as whole columns over one site's day. A hit opens a visit when
+- it is the visitor's first of the day (a visit ends at midnight), or
+- the hit before is `visit_seconds` ago or more, in whole seconds (1,799 s same, 1,800 s new), or
+- its campaign is not the one that the visit came by, and the visit did not come directly, or
+- the visit has 10,000 actions.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+import narwhals as nw
+
+from usage_stats_dagster import engine
+from usage_stats_dagster.engine import Frame
+
+BY = "visitor"
+ORDER = ("t", "tie", "idlink_va")
+"""The order of a visitor's hits: `tie` comes from content, so that splitting a log in two moves nothing."""
+
+MAX_ACTIONS = 10_000
+DIRECT = 1
+CAMPAIGN = 6
+
+_EPOCH = date(1970, 1, 1)
+_DAY_STEP = 2**44 + 21
+_NO_CAMPAIGN = ""
+
+c = nw.col
+
+
+def day_offset(day: date) -> int:
+    """What the day adds to a visit's id: 0 on 1970-01-01, below 2**61 until 2328."""
+    return (day - _EPOCH).days * _DAY_STEP
+
+
+def sessions(hits: Frame, day: date, *, visit_seconds: int = 1800, max_actions: int = MAX_ACTIONS) -> Frame:
+    """The hits of one site and day (columns `visitor`, `t` in ms, `tie`, `idlink_va`, `ref_type`, `campaign`) with
+    `opens` (Int64, 1 on a visit's first hit), `second` (epoch), `spent` (Int64, seconds since the visit's hit before,
+    0 on its first) and `idvisit`.
+
+    `idvisit` = visitor + number of the visit in the visitor's day + days since 1970 × (2**44 + 21). The visitor has 60
+    bits, the number fewer than 45 and the day's part stays below 2**61 up to 2328, so the sum is below 2**62: no engine
+    overflows. One visitor's ids can't meet, as a day's step is larger than any number of visits. Two visitors' ids meet
+    only if their hashes, of 60 random bits, differ by exactly that little: with 10 million visits stored, the odds that
+    it happens at all are 1 in 20,000.
+
+    Past 10,000 actions the new visit still knows the campaign that the one before came by.
+    """
+    hits = hits.with_columns(second=c("t") // 1000, one=nw.lit(1).cast(nw.Int64))
+    hits = engine.ordered(hits, BY, ORDER)
+    hits = engine.previous(hits, BY, ORDER, before="second")
+    gap = (c("before").is_null() | ((c("second") - c("before")) >= visit_seconds)).fill_null(value=True)
+    hits = _with_campaign_splits(hits.with_columns(apart=gap))
+    hits = _with_cap(hits, max_actions)
+    hits = engine.running_sum(hits, BY, ORDER, number="opens")
+    spent = nw.when(c("opens") == 1).then(nw.lit(0).cast(nw.Int64)).otherwise(c("second") - c("before"))
+    return hits.with_columns(
+        spent=spent,
+        idvisit=c("visitor") + c("number") + nw.lit(day_offset(day)).cast(nw.Int64),
+    ).drop("one", "before", "apart", "number")
+
+
+def _with_campaign_splits(hits: Frame) -> Frame:
+    """Adds `opens`: a gap, or a campaign other than the one carried.
+
+    What a visit came by: its first referrer that is not direct, and after that each campaign. It comes to the same as
+    Matomo's hit by hit, where a campaign either is the visit's already or opens a visit that has it. So a hit with a
+    campaign opens a visit if the last campaign before it in the stretch is another, or if there was none but a
+    search engine, a website or a network.
+    """
+    campaign = nw.when(c("ref_type") == CAMPAIGN).then(c("campaign"))
+    start = c("apart")
+    hits = hits.with_columns(
+        own=campaign,
+        came=nw.when(~campaign.is_null()).then(campaign).when(start).then(nw.lit(_NO_CAMPAIGN)),
+        led=nw.when(c("ref_type") != DIRECT).then(nw.lit(1)).when(start).then(nw.lit(0)),
+    )
+    hits = engine.carried(hits, BY, ORDER, came="came", led="led")
+    hits = engine.previous(hits, BY, ORDER, came="came", led="led")
+    other = nw.when(c("came") == _NO_CAMPAIGN).then(c("led") == 1).otherwise(c("came") != c("own"))
+    opens = start | (~c("own").is_null() & other)
+    return hits.with_columns(opens=nw.when(opens).then(nw.lit(1)).otherwise(nw.lit(0)).cast(nw.Int64)).drop(
+        "own", "came", "led"
+    )
+
+
+def _with_cap(hits: Frame, max_actions: int) -> Frame:
+    """`opens` also on every `max_actions`-th hit after a visit's first."""
+    hits = engine.running_sum(hits, BY, ORDER, place="one")
+    hits = hits.with_columns(first_place=nw.when(c("opens") == 1).then(c("place")))
+    hits = engine.carried(hits, BY, ORDER, first_place="first_place")
+    full = (c("place") - c("first_place")) % max_actions == 0
+    return hits.with_columns(opens=nw.when(full).then(nw.lit(1)).otherwise(c("opens")).cast(nw.Int64)).drop(
+        "place", "first_place"
+    )

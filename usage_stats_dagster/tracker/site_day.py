@@ -1,0 +1,37 @@
+"""A site's day of hits to its visits and events: the steps in order.
+
+What belongs here: which step follows which, and the order of rows. What does not: any rule.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+import polars as pl
+
+from usage_stats_dagster import engine
+from usage_stats_dagster.lookups.all import Lookups
+from usage_stats_dagster.lookups.clients import clients
+from usage_stats_dagster.schemas import EVENTS, VISITS
+from usage_stats_dagster.settings import Settings, Site
+from usage_stats_dagster.tracker.events import events
+from usage_stats_dagster.tracker.prepare import prepare
+from usage_stats_dagster.tracker.sessions import BY, ORDER, sessions
+from usage_stats_dagster.tracker.visits import visits
+
+
+def visits_and_events(
+    hits: pl.DataFrame | pl.LazyFrame, day: date, site: Site, settings: Settings, lookups: Lookups
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The tables VISITS and EVENTS of one site's day, from its hits (schemas.HITS, of that day, in any order).
+
+    Visitors are independent of each other, so the hits may be those of a range of visitors: rows come out in the order
+    of (visitor, t, tie, log_identity, line), so that the tables of ascending ranges, one behind the other, are those
+    of the whole day. All hits of a visitor have to be there.
+    """
+    prepared = prepare(hits, site, lookups.referrers)
+    found = engine.wrap(sessions(engine.wrap(prepared), day, visit_seconds=settings.rules.visit_seconds).collect())
+    made_events = engine.collect(events(found, site.id))
+    known = _clients(found)
+    made_visits = engine.collect(visits(found, engine.wrap(known.lazy()), site.id)).sort("idvisit")
+    return VISITS.conform(made_visits), EVENTS.conform(made_events)

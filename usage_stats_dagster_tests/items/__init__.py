@@ -1,0 +1,1 @@
+"""Items: rules, matching, identifiers, mapping."""

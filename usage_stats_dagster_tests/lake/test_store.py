@@ -1,0 +1,131 @@
+"""A site's day is replaced as a whole, and the same rows give the same bytes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from usage_stats_dagster.lake.lock import LockedError, locked
+from usage_stats_dagster.lake.store import Lake, LakeError, Manifest
+from usage_stats_dagster.lake.writer import ROW_GROUP, TableWriter
+from usage_stats_dagster.schemas import METRICS, METRICS_TABLE, SchemaMismatchError
+
+DAY = date(2025, 3, 1)
+
+
+def rows(n: int, start: int = 0) -> pl.DataFrame:
+    ids = pl.int_range(start, start + n, eager=True)
+    return pl.DataFrame({"identifier": ids.cast(pl.String)}).with_columns(
+        idsite=pl.lit(1, pl.Int32),
+        day=pl.lit(DAY),
+        country=pl.lit("br"),
+        country_item=pl.lit(None, pl.String),
+        level=pl.lit("R"),
+        rules_version=pl.lit("0"),
+        searches=pl.lit(0, pl.Int64),
+        **{m: ids.cast(pl.Int64) for m in METRICS},
+    )
+
+
+def commit(lake: Lake, frame: pl.DataFrame, mark: str = "m") -> Manifest:
+    with lake.writer(METRICS_TABLE, 1, DAY) as w:
+        w.append(METRICS_TABLE.conform(frame.select(*METRICS_TABLE.columns)))
+        return lake.commit(w, Manifest("metrics", 1, DAY, mark))
+
+
+def test_rows_come_back_and_the_manifest_says_what_they_are(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    made = commit(lake, rows(3))
+    assert lake.scan(METRICS_TABLE, [(1, DAY), (2, DAY)]).collect()["identifier"].to_list() == ["0", "1", "2"]
+    assert lake.manifest(METRICS_TABLE, 1, DAY) == made
+    assert (made.rows, made.fingerprint) == (3, "m")
+    assert sorted(p.name for p in lake.folder(METRICS_TABLE, 1, DAY).iterdir()) == ["_manifest.json", "part-0.parquet"]
+    assert list(lake.days(METRICS_TABLE, 1)) == [DAY]
+
+
+def test_bytes_do_not_depend_on_how_rows_were_handed_over(tmp_path: Path) -> None:
+    whole = rows(ROW_GROUP + 1000)
+    files = []
+    for name, cuts in (("a", [0, whole.height]), ("b", [0, 7, 100_000, ROW_GROUP + 3, whole.height])):
+        with TableWriter(METRICS_TABLE, tmp_path / name / "part-0.parquet") as w:
+            for start, end in zip(cuts, cuts[1:], strict=False):
+                w.append(whole.slice(start, end - start).select(*METRICS_TABLE.columns))
+            w.commit()
+        files.append((tmp_path / name / "part-0.parquet").read_bytes())
+    assert files[0] == files[1]
+
+
+def test_a_failed_write_leaves_the_old_rows_and_no_file(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    made = commit(lake, rows(3))
+    with pytest.raises(RuntimeError), lake.writer(METRICS_TABLE, 1, DAY) as w:
+        w.append(rows(ROW_GROUP + 1).select(*METRICS_TABLE.columns))
+        raise RuntimeError
+    assert lake.manifest(METRICS_TABLE, 1, DAY) == made
+    assert not lake.temporaries()
+
+
+def _die_while_writing(root: str) -> None:
+    lake = Lake(root)
+    w = lake.writer(METRICS_TABLE, 1, DAY)
+    w.append(rows(ROW_GROUP + 1).select(*METRICS_TABLE.columns))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_writer_leaves_the_old_rows_and_the_next_one_removes_its_leftovers(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    made = commit(lake, rows(3))
+    child = multiprocessing.get_context("spawn").Process(target=_die_while_writing, args=(str(tmp_path),))
+    child.start()
+    child.join()
+    assert lake.manifest(METRICS_TABLE, 1, DAY) == made
+    assert len(lake.temporaries()) == 1
+    commit(lake, rows(4), "other")
+    assert not lake.temporaries()
+
+
+def test_a_manifest_that_does_not_fit_its_file_is_none(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    commit(lake, rows(3))
+    part = lake.part(METRICS_TABLE, 1, DAY)
+    part.write_bytes(part.read_bytes() + b"x")
+    assert lake.manifest(METRICS_TABLE, 1, DAY) is None
+
+
+def test_wrong_columns_are_named(tmp_path: Path) -> None:
+    with pytest.raises(SchemaMismatchError, match=r"views: is String, should be Int64.*missing \['country'\].*unknown \['bogus'\]"):
+        METRICS_TABLE.conform(rows(1).drop("country").with_columns(bogus=1, views=pl.lit("x")))
+
+
+def test_an_unwritable_root_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LakeError, match=r"can't be written .* set storage\.root"):
+        Lake(str(tmp_path / "file" / "lake")).ready()
+
+
+def _hold(path: str, ready: object) -> None:
+    with locked(Path(path)):
+        ready.set()  # type: ignore[attr-defined]
+        time.sleep(30)
+
+
+def test_the_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "writer.lock"
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    child = context.Process(target=_hold, args=(str(path), ready))
+    child.start()
+    assert ready.wait(20)
+    with pytest.raises(LockedError, match=f"held by process {child.pid}"), locked(path, seconds=0.2):
+        pass
+    child.kill()
+    child.join()
+    with locked(path, seconds=5):
+        pass

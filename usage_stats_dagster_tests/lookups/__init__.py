@@ -1,0 +1,1 @@
+"""Tests of the look-ups, against the lists themselves and against what Matomo said."""

@@ -1,0 +1,1 @@
+"""Tests of the steps, double clicks and figures."""
