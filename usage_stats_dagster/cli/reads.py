@@ -101,7 +101,7 @@ def items(
         if format is not Format.table:
             emit(answer.drop("documents"), format, out=output)
             return
-        table, zero = _for_people(answer, by)
+        table, zero = _for_people(answer, by, every)
         table = table.select("identifier", pl.exclude("identifier"))
         sums = total(table, [m for m in METRICS if m in table.columns])
         more = total(answer, METRICS).select(METRICS).rows() != every.select(METRICS).rows()
@@ -141,7 +141,7 @@ def item(
         if format is not Format.table:
             emit(answer, format, out=output)
             return
-        table, zero = _for_people(answer.drop("identifier"), by)
+        table, zero = _for_people(answer.drop("identifier"), by, answer)
         sums = total(table, [m for m in METRICS if m in table.columns]) if table.height > 1 else None
         emit(table, title=f"{identifier}{_span(where)}", out=output, totals=sums, note=zero)
 
@@ -170,7 +170,7 @@ def _volumes_command(volumes_frame: VolumesFrame) -> Callable[..., None]:
                 draw_volumes(answer, png, title)
             if format is Format.table:
                 table = answer.group_by("period").agg(pl.col(counts).sum()).sort("period")
-                table = _for_people(table, by)[0].with_columns(bars(table["events"]).alias(" "))
+                table = _for_people(table, by, table)[0].with_columns(bars(table["events"]).alias(" "))
                 emit(
                     table,
                     format,
@@ -243,12 +243,12 @@ def _granularity(by: By | None) -> Granularity | None:
     return by.value if by else None
 
 
-def _for_people(answer: pl.DataFrame, by: By | VolumesBy | None) -> tuple[pl.DataFrame, str]:
-    """The answer as a table, and what it leaves out: metrics that are zero throughout. Periods as people write them."""
+def _for_people(answer: pl.DataFrame, by: By | VolumesBy | None, every: pl.DataFrame) -> tuple[pl.DataFrame, str]:
+    """The answer as a table, periods as people write them, and a note of the metrics left out: zero throughout `every`."""
     written = {"month": "%Y-%m", "year": "%Y"}.get(by or "")
     if written:
         answer = answer.with_columns(pl.col("period").dt.strftime(written))
-    zero = [m for m in METRICS if m in answer.columns and not answer[m].any()]
+    zero = [m for m in METRICS if m in every.columns and not every[m].sum()]
     note = f"zero throughout: {', '.join(map(_words, zero))}" if zero and len(zero) < len(METRICS) else ""
     return answer.drop(zero if note else [], "documents", strict=False), note
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from usage_stats_dagster.settings import Site
 
-_ROW, _URL = "row", "url"
+_ROW, _URL = "row__", "url__"  # no names that a pattern's group would have
 _EXPLAINED = pl.Schema({"identifier": pl.String, "item_action": pl.String, "rule": pl.String})
 _ODD = ("#", ";", "//", "%2f", "&amp;")
 

@@ -78,7 +78,9 @@ class BlockReader:
     `prefix_hash` is the hash of the first `prefix_at` bytes; None when the log is shorter than that.
     """
 
-    def __init__(self, path: Path | str, *, whole_lines_only: bool, block_bytes: int = BLOCK_BYTES, prefix_at: int | None = None) -> None:
+    def __init__(
+        self, path: Path | str, *, whole_lines_only: bool, block_bytes: int = BLOCK_BYTES, prefix_at: int | None = None
+    ) -> None:
         self.path = Path(path)
         self.lines = 0
         self.bytes = 0
@@ -174,6 +176,8 @@ def _count_lines(data: memoryview) -> int:
     return sum(int(np.count_nonzero(codes[i : i + _PIECE] == 10)) for i in range(0, len(codes), _PIECE))
 
 
-def read_blocks(path: Path | str, *, whole_lines_only: bool, block_bytes: int = BLOCK_BYTES, prefix_at: int | None = None) -> BlockReader:
+def read_blocks(
+    path: Path | str, *, whole_lines_only: bool, block_bytes: int = BLOCK_BYTES, prefix_at: int | None = None
+) -> BlockReader:
     """The log's blocks, to be iterated once; see BlockReader for what it knows afterwards."""
     return BlockReader(path, whole_lines_only=whole_lines_only, block_bytes=block_bytes, prefix_at=prefix_at)

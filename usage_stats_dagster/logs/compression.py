@@ -55,7 +55,7 @@ _PACKINGS = (
     _Packing("xz", lambda b: b.startswith(b"\xfd7zXZ\x00"), lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ), 4 << 10),
 )
 _HEAD = 6
-_BROKEN = (OSError, EOFError, ValueError, lzma.LZMAError, zstandard.ZstdError, isal_zlib.error)
+_BROKEN: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, lzma.LZMAError, zstandard.ZstdError, isal_zlib.error)
 
 
 class OpenLog:
@@ -138,7 +138,9 @@ class OpenLog:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file.close()
 
 

@@ -35,15 +35,14 @@ class Lookups(Protocol):
 def visitor(key: bytes) -> pl.Expr:
     """First 60 bits of SHA-256 over the key (as hexadecimal text), the address, a zero byte and the user agent."""
     secret = pl.concat_str(pl.lit(key.hex()), pl.col("ip").fill_null(""), pl.lit("\0"), pl.col("user_agent").fill_null(""))
-    return secret.chash.sha2_256().str.slice(0, 15).str.to_integer(base=16, dtype=pl.Int64)  # type: ignore[attr-defined]
+    digest: pl.Expr = secret.chash.sha2_256()  # type: ignore[attr-defined]
+    return digest.str.slice(0, 15).str.to_integer(base=16, dtype=pl.Int64)
 
 
 def tie() -> pl.Expr:
     """A hash of (url, referrer, method, status) that is the same on every machine, not negative."""
-    text = pl.concat_str(
-        *[pl.col(c).cast(pl.String).fill_null("") for c in ("path", "referrer", "method", "status")], separator="\0"
-    )
-    hashed = text.nchash.xxh3_64()  # type: ignore[attr-defined]
+    parts = (pl.col(c).cast(pl.String).fill_null("") for c in ("path", "referrer", "method", "status"))
+    hashed: pl.Expr = pl.concat_str(*parts, separator="\0").nchash.xxh3_64()  # type: ignore[attr-defined]
     return (hashed & pl.lit((1 << 63) - 1, pl.UInt64)).cast(pl.Int64)
 
 

@@ -15,20 +15,113 @@ import polars as pl
 
 OUTCOMES = ("invalid", "http_error", "http_redirect", "excluded", "static", "spam_referrer", "outside_day", "hit")
 
-STATIC = "gif jpg jpeg png bmp ico svg svgz ttf otf eot woff woff2 class swf css js xml webp".split()
-DOWNLOAD = (
-    "7z aac arc arj asf asx avi bin csv deb dmg doc docx exe flac flv gz gzip hqx ibooks jar json mpg mp2 mp3 mp4 mpeg mov movie msi msp "
-    "odb odf odg odp ods odt ogg ogv pdf phps ppt pptx qt qtm ra ram rar rpm rtf sea sit tar tbz bz2 tgz torrent txt wav webm wma wmv wpd "
-    "xls xlsx xml xsd z zip azw3 epub mobi apk md5 sig"
-).split()
+STATIC = [
+    "gif",
+    "jpg",
+    "jpeg",
+    "png",
+    "bmp",
+    "ico",
+    "svg",
+    "svgz",
+    "ttf",
+    "otf",
+    "eot",
+    "woff",
+    "woff2",
+    "class",
+    "swf",
+    "css",
+    "js",
+    "xml",
+    "webp",
+]
+DOWNLOAD = [
+    "7z",
+    "aac",
+    "arc",
+    "arj",
+    "asf",
+    "asx",
+    "avi",
+    "bin",
+    "csv",
+    "deb",
+    "dmg",
+    "doc",
+    "docx",
+    "exe",
+    "flac",
+    "flv",
+    "gz",
+    "gzip",
+    "hqx",
+    "ibooks",
+    "jar",
+    "json",
+    "mpg",
+    "mp2",
+    "mp3",
+    "mp4",
+    "mpeg",
+    "mov",
+    "movie",
+    "msi",
+    "msp",
+    "odb",
+    "odf",
+    "odg",
+    "odp",
+    "ods",
+    "odt",
+    "ogg",
+    "ogv",
+    "pdf",
+    "phps",
+    "ppt",
+    "pptx",
+    "qt",
+    "qtm",
+    "ra",
+    "ram",
+    "rar",
+    "rpm",
+    "rtf",
+    "sea",
+    "sit",
+    "tar",
+    "tbz",
+    "bz2",
+    "tgz",
+    "torrent",
+    "txt",
+    "wav",
+    "webm",
+    "wma",
+    "wmv",
+    "wpd",
+    "xls",
+    "xlsx",
+    "xml",
+    "xsd",
+    "z",
+    "zip",
+    "azw3",
+    "epub",
+    "mobi",
+    "apk",
+    "md5",
+    "sig",
+]
 
 
-def _extension_in(extensions: list[str]) -> str:
+def _extension_in(extensions: list[str], *, or_name: str = "") -> str:
     """The extension is what stands behind the last dot of the path without its query; the whole path when it has no dot."""
-    return rf"^(?:[^?]*\.)?(?i-u:{'|'.join(extensions)})(?:\?|$)"
+    name = rf"|^(?:[^?]*/)?{or_name}(?:\?|$)" if or_name else ""
+    return rf"^(?:[^?]*\.)?(?i-u:{'|'.join(extensions)})(?:\?|$){name}"
 
 
-IS_STATIC = pl.col("path").str.contains(_extension_in(STATIC)) | pl.col("path").str.contains(r"^(?:[^?]*/)?robots\.txt(?:\?|$)")
+IS_STATIC = pl.col("path").str.contains(_extension_in(STATIC, or_name=r"robots\.txt"))
 IS_DOWNLOAD = pl.col("path").str.contains(_extension_in(DOWNLOAD))
 
 

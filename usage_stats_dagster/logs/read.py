@@ -90,7 +90,10 @@ class LogReader:
     def __init__(self, path: Path | str, options: ReadOptions) -> None:
         self._options = options
         self._blocks = BlockReader(
-            path, whole_lines_only=options.whole_lines_only, block_bytes=options.block_bytes, prefix_at=options.prefix_at
+            path,
+            whole_lines_only=options.whole_lines_only,
+            block_bytes=options.block_bytes,
+            prefix_at=options.prefix_at,
         )
         self._format: LogFormat | None = None
         self._lookups = _OneAtATime(options.lookups)
@@ -166,17 +169,23 @@ class LogReader:
         rows = self._rows(lines, block, log_format, state)
         content = rows.filter(pl.col("outcome").is_null())
         spam = self._lookups.spam(content.get_column("referrer")).alias("spam")
-        content = content.with_columns(spam).with_columns(outcome=outcomes.of_content(self._options.settings.platform.start_date))
-        counted = pl.concat([rows.filter(pl.col("outcome").is_not_null()).select("day", "outcome"), content.select("day", "outcome")])
+        content = content.with_columns(spam).with_columns(
+            outcome=outcomes.of_content(self._options.settings.platform.start_date)
+        )
+        counted = pl.concat(
+            [rows.filter(pl.col("outcome").is_not_null()).select("day", "outcome"), content.select("day", "outcome")]
+        )
         hits = to_hits(
-            content.filter(pl.col("outcome") == "hit"), self._lookups, self._options.key, store_ips=self._options.settings.rules.store_ips
+            content.filter(pl.col("outcome") == "hit"),
+            self._lookups,
+            self._options.key,
+            store_ips=self._options.settings.rules.store_ips,
         )
         times = rows.select(pl.col("time").min().alias("first"), pl.col("time").max().alias("last")).row(0)
         made = LogBlock(hits, _count(counted), _rejects(rows, lines), _sampled(hashes))
         return made, [t for t in times if t is not None]
 
     def _rows(self, lines: pl.Series, block: Block, log_format: LogFormat | None, state: str | None) -> pl.DataFrame:
-        assert log_format is not None
         site, zone = self._options.site, self._options.settings.platform.time_zone
         rows = parse(lines, log_format, state, zone)
         return rows.with_columns(
@@ -229,7 +238,12 @@ def _count(counted: pl.DataFrame) -> pl.DataFrame:
 
 
 def _too_long(long_line: LongLine) -> LogBlock:
-    reject = {"line": [long_line.line], "reason": ["too_long"], "length": [long_line.length], "head": [blot(long_line.head[:_SHOWN])]}
+    reject = {
+        "line": [long_line.line],
+        "reason": ["too_long"],
+        "length": [long_line.length],
+        "head": [blot(long_line.head[:_SHOWN])],
+    }
     return LogBlock(
         pl.DataFrame(schema={**{c: t for c, t in schemas.HITS.columns.items() if c != "log_identity"}, "day": pl.Date}),
         pl.DataFrame({"day": [None], "outcome": ["invalid"], "lines": [1]}, schema=_COUNTS),

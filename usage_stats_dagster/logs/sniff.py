@@ -23,7 +23,9 @@ class UnknownFormatError(Exception):
     """No format reads the log, or the one that was asked for does not."""
 
 
-def detect(sample_lines: list[str], *, forced: str | None = None, custom: tuple[str, str | None] | None = None) -> LogFormat:
+def detect(
+    sample_lines: list[str], *, forced: str | None = None, custom: tuple[str, str | None] | None = None
+) -> LogFormat:
     """The format of the lines. `custom` is a site's regex and the pattern of its time; it wins over `forced`, that over the sample.
 
     Raises UnknownFormatError with the first line (addresses blotted out), what was tried, and how to say it.
@@ -62,7 +64,9 @@ def _score(log_format: LogFormat, lines: pl.Series) -> int:
     """How many lines the format reads, their time included."""
     data = "\n".join(lines.to_list()).encode() + b"\n"
     fields = log_format.fields(lines, log_format.next_state(None, data))
-    return int(fields.select((pl.col("matched") & log_format.utc(fields.get_column("time")).is_not_null()).sum()).item())
+    return int(
+        fields.select((pl.col("matched") & log_format.utc(fields.get_column("time")).is_not_null()).sum()).item()
+    )
 
 
 def _message(lines: pl.Series, tried: str) -> str:

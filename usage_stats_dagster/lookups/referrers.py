@@ -11,13 +11,13 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from importlib.resources import files
 
 import orjson
 import polars as pl
 
 from usage_stats_dagster.lookups.distinct import per_distinct
-from usage_stats_dagster.lookups.spam_hosts import SPAM_HOSTS
 
 DIRECT, SEARCH_ENGINE, WEBSITE, SOCIAL = 1, 2, 3, 7
 
@@ -119,7 +119,7 @@ class Referrers:
 
     def __init__(self, own_hosts: tuple[str, ...] = (), extra_spam: tuple[str, ...] = ()) -> None:
         self._own = sorted({h.lower().removeprefix("www.") for h in own_hosts})
-        self._spam = sorted({h.strip().lower() for h in (*SPAM_HOSTS, *extra_spam)} - {""})
+        self._spam = sorted({h.strip().lower() for h in (*_spam_hosts(), *extra_spam)} - {""})
 
     @cached_property
     def spam_version(self) -> str:
@@ -171,6 +171,12 @@ class Referrers:
             )
             .get_column("found")
         )
+
+
+@cache
+def _spam_hosts() -> tuple[str, ...]:
+    lines = files("usage_stats_dagster.lookups").joinpath("spam_hosts.txt").read_text().splitlines()
+    return tuple(line for line in lines if line and not line.startswith("#"))
 
 
 def _engine() -> pl.Expr:

@@ -125,7 +125,7 @@ def draw_requests(
     frame = pl.DataFrame(
         {
             "time": rows["time"],
-            "seconds": rng.exponential(0.12, len(rows["time"])) + rows["size"] / 2e6,
+            "seconds": rng.exponential(0.12, len(rows["time"])) + rows["size"] / _speeds(rng, len(rows["time"])),
             "visitor": rows["visitor"],
             "address": pl.Series(addresses).gather(rows["visitor"]),
             "agent": pl.Series(agent_texts).gather(rows["agent"]),
@@ -137,6 +137,11 @@ def draw_requests(
         }
     )
     return frame.filter(pl.col("time") >= 0, pl.col("time") + pl.col("seconds") < days * DAY)
+
+
+def _speeds(rng: np.random.Generator, n: int) -> Floats:
+    """Bytes a second at which clients take an answer: slow ones keep a request open over midnight."""
+    return np.asarray(2e5 * np.exp(0.8 * rng.standard_normal(n)), dtype=float)
 
 
 def _starts(rng: np.random.Generator, n: int, day_share: Floats, offset_hours: Ints | None) -> Floats:

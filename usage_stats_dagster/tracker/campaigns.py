@@ -25,7 +25,7 @@ CAMPAIGN_NAMES = tuple(
         "utm_medium",
     ]
 )
-CAMPAIGN_KEYWORDS = tuple(["pk_kwd", "pk_keyword", "piwik_kwd", "mtm_kwd", "mtm_keyword", "matomo_kwd", "utm_term"])
+CAMPAIGN_KEYWORDS = ("pk_kwd", "pk_keyword", "piwik_kwd", "mtm_kwd", "mtm_keyword", "matomo_kwd", "utm_term")
 """Parameters in the order in which they are asked; their case matters."""
 
 LONGEST_NAME = 255

@@ -29,9 +29,11 @@ def visits_and_events(
     of (visitor, t, tie, log_identity, line), so that the tables of ascending ranges, one behind the other, are those
     of the whole day. All hits of a visitor have to be there.
     """
-    prepared = prepare(hits, site, lookups.referrers)
-    found = engine.wrap(sessions(engine.wrap(prepared), day, visit_seconds=settings.rules.visit_seconds).collect())
-    made_events = engine.collect(events(found, site.id))
-    known = _clients(found)
-    made_visits = engine.collect(visits(found, engine.wrap(known.lazy()), site.id)).sort("idvisit")
+    prepared = engine.wrap(prepare(hits, site, lookups.referrers))
+    found = engine.collect(sessions(prepared, day, visit_seconds=settings.rules.visit_seconds))
+    agents = found.filter(pl.col("opens") == 1).select(pl.col("user_agent").drop_nulls().unique())
+    known = pl.concat([agents, clients(agents.to_series())], how="horizontal")
+    sessioned = engine.wrap(found.lazy())
+    made_events = engine.collect(events(sessioned, site.id))
+    made_visits = engine.collect(visits(sessioned, engine.wrap(known.lazy()), site.id)).sort("idvisit")
     return VISITS.conform(made_visits), EVENTS.conform(made_events)

@@ -32,7 +32,7 @@ _ARRAY = re.compile(r"(?:\[|%5b)(?:\]|%5d)$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Parts:
-    """A URL in parts; `origin` is scheme, user, host (lower case) and port, empty for a path alone."""
+    """A URL in parts; `origin` is scheme, user, host and port, scheme and host in lower case; empty for a path alone."""
 
     origin: str
     path: str
@@ -71,7 +71,7 @@ def take_apart(url: str) -> Parts | None:
         return None
     origin = ""
     if scheme is not None:
-        origin = f"{scheme}://{f'{user}@' if user else ''}{host.lower()}{f':{int(port)}' if port and int(port) else ''}"
+        origin = f"{scheme.lower()}://{f'{user}@' if user else ''}{host.lower()}{f':{int(port)}' if port and int(port) else ''}"
     path, query, fragment = (_CONTROLS.sub("_", part or "") for part in rest)
     return Parts(origin, path, query, fragment)
 

@@ -93,13 +93,17 @@ def page_urls(urls: pl.Series) -> pl.DataFrame:
     """
     frame = pl.DataFrame({"url": urls})
     whole = _as_it_stands(frame)
-    cleaned = pl.Series("url", frame.select(pl.when(whole).then("url"))["url"])
+    cleaned = frame["url"]
     if not whole.all():
         odd = per_distinct(frame.select(pl.when(~whole).then("url"))["url"], _each(_cleaned))
-        cleaned = pl.DataFrame({"url": cleaned, "odd": odd}).select(pl.coalesce("url", "odd"))["url"]
+        cleaned = cleaned.zip_with(whole, odd)
+    url = pl.col("url")
+    prefix = pl.when(url.str.starts_with("https://")).then(2).when(url.str.starts_with("http://")).then(0).cast(pl.Int8)
+    bare = url.str.strip_prefix("https://").str.strip_prefix("http://")
+    www = bare.str.starts_with("www.") & prefix.is_not_null()
     return pl.DataFrame({"url": cleaned}).select(
-        pl.col("url").str.replace(r"^(?i:https?://(?:www\.)?)", "").alias("action_url"),
-        _prefix().alias("action_url_prefix"),
+        pl.when(www).then(bare.str.slice(4)).otherwise(bare).alias("action_url"),
+        (prefix + www.cast(pl.Int8)).alias("action_url_prefix"),
     )
 
 
@@ -148,12 +152,6 @@ def _keyword(url: str) -> str | None:
     query = read_query(f"{parts.query}&{parts.fragment}" if parts.fragment else parts.query)
     value = first_value({name.lower(): v for name, v in query.items()}, SEARCH_PARAMETERS)
     return (cut(decoded(value)) or None) if value else None
-
-
-def _prefix() -> pl.Expr:
-    url = pl.col("url")
-    kind = url.str.extract(r"^(?i:http(s?)://)", 1).str.len_bytes() * 2
-    return (kind + url.str.contains(r"^(?i:https?://www\.)").cast(pl.UInt32)).cast(pl.Int8)
 
 
 def _each(read: Callable[[str], str | None]) -> Judge:

@@ -79,7 +79,7 @@ def test_matomos_spelling_of_a_url_means_what_the_logs_does():
 
 def test_own_rules_come_first_and_take_their_own_identifier():
     rule = ItemRule(pattern=r"^/obra/(?P<id>\d+)/texto", action="request", identifier="obra:{id}")
-    page = ItemRule(pattern=r"^/obra/(?P<id>\d+)", action="investigation")
+    page = ItemRule(pattern=r"^/obra/(?P<row>)(?P<id>\d+)", action="investigation")
     find = ItemRule(pattern=r"^/busca\?", action="search")
     site = Site(id=1, url="https://a.org", item_rules=(rule, page, find))
     got = identify(pl.Series(["/obra/7/texto", "/obra/7", "/busca?q=x", "/handle/1/2"]), site)

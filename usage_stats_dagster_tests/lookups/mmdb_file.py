@@ -1,7 +1,6 @@
 """Writes a small MMDB file (MaxMind DB format 2.0, IPv4, 24-bit records), so that tests need no one's database."""
 
 import ipaddress
-import struct
 
 MARK = b"\xab\xcd\xefMaxMind.com"
 
@@ -29,16 +28,28 @@ def write_mmdb(path, networks, database_type="Test-Country"):
 
     tree = b"".join(pointer(left) + pointer(right) for left, right in nodes)
     about = {
-        "binary_format_major_version": 2, "binary_format_minor_version": 0, "build_epoch": 1_740_000_000, "database_type": database_type,
-        "ip_version": 4, "node_count": count, "record_size": 24,
-    }  # fmt: skip
+        "binary_format_major_version": short(2),
+        "binary_format_minor_version": short(0),
+        "build_epoch": bytes([8, 2]) + (1_740_000_000).to_bytes(8, "big"),
+        "database_type": database_type,
+        "description": {},
+        "ip_version": short(4),
+        "languages": bytes([0, 4]),
+        "node_count": bytes([6 << 5 | 4]) + count.to_bytes(4, "big"),
+        "record_size": short(24),
+    }
     path.write_bytes(tree + bytes(16) + data + MARK + encoded(about))
     return path
 
 
+def short(number):
+    return bytes([5 << 5 | 2]) + number.to_bytes(2, "big")
+
+
 def encoded(value):
+    """A dict or a string in the format's encoding; bytes are encoded already."""
     if isinstance(value, dict):
         return bytes([7 << 5 | len(value)]) + b"".join(encoded(k) + encoded(v) for k, v in value.items())
     if isinstance(value, str):
         return bytes([2 << 5 | len(value)]) + value.encode()
-    return bytes([6 << 5 | 4]) + struct.pack(">I", value)
+    return value

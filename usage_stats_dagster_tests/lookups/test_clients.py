@@ -7,6 +7,7 @@ from usage_stats_dagster.lookups.clients import clients
 from usage_stats_dagster_tests.shared import shared
 
 DEVICES = {"desktop": 0, "smartphone": 1, "tablet": 2, "": None}
+NAMES = {"UNK": None}
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,7 @@ def test_clients(agent, client):
 def test_browser_system_and_device_are_matomos_for_all_its_agents_that_are_no_robots():
     theirs = [a for a in json.loads(shared("fixtures/matomo/user_agents.json").read_text()) if not a["excl_bot"]]
     expected = [
-        tuple(None if a[f] == "UNK" else a[f] for f in ("browser", "os")) + (DEVICES[a["device"]],) for a in theirs
+        (NAMES.get(a["browser"], a["browser"]), NAMES.get(a["os"], a["os"]), DEVICES[a["device"]]) for a in theirs
     ]
 
     ours = clients(pl.Series([a["ua"] for a in theirs])).rows()

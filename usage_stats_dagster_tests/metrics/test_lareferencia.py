@@ -22,11 +22,11 @@ def visit(n: int = 1, **columns) -> Row:
     return {"idvisit": n, "visit_total_actions": 3, "visit_total_time": 60, "location_country": "br", **columns}
 
 
-def made(events, visits=(visit(),), settings=SETTINGS):
-    return day_metrics([bucket(events, visits)], settings, DAY)
+def made(events, visits=None):
+    return day_metrics([bucket(events, visits or [visit()])], SETTINGS, DAY)
 
 
-def reasons(events, visits=(visit(),), vocabulary="lareferencia") -> dict[str, int]:
+def reasons(events, visits=None, vocabulary="lareferencia") -> dict[str, int]:
     rows = made(events, visits).step_counts.iter_rows()
     return {step: n for v, step, n in rows if v == vocabulary and n}
 

@@ -63,7 +63,10 @@ class ApacheFormat(RegexFormat):
         """The fields of the lines that are just as usual; a null time marks the others."""
         cut = lines.alias("text").str.splitn('"', self._quotes + 1).struct.unnest()
         cut = cut.with_columns(
-            pl.col("field_0").str.splitn(" ", len(self._front) + 1).struct.rename_fields([*self._front, "time"]).alias("head"),
+            pl.col("field_0")
+            .str.splitn(" ", len(self._front) + 1)
+            .struct.rename_fields([*self._front, "time"])
+            .alias("head"),
             pl.col("field_1").str.splitn(" ", 3).struct.rename_fields(["method", "path", "protocol"]).alias("request"),
         ).unnest("head", "request")
         fields = {"method": "method", "path": "path", **{f: f for f in self._front if f in ("ip", "host")}}
@@ -93,7 +96,9 @@ class ApacheFormat(RegexFormat):
         usual &= pl.col("field_2").str.contains(r"^ [0-9]{3} [^ ]+ $") & (pl.col("field_4") == " ")
         usual &= ~pl.any_horizontal(pl.col(c).str.ends_with("\\") for c in ("field_1", "field_3", "field_5"))
         if self._quotes == 8:
-            usual &= (pl.col("field_6") == " ") & pl.col("field_7").str.contains(rf"^(?:-|{_ADDRESS}(?:,\s*{_ADDRESS})*)$")
+            usual &= (pl.col("field_6") == " ") & pl.col("field_7").str.contains(
+                rf"^(?:-|{_ADDRESS}(?:,\s*{_ADDRESS})*)$"
+            )
         return usual & ((last == "") | last.str.starts_with(" "))
 
 
@@ -111,7 +116,5 @@ OVH = ApacheFormat("ovh", ("ip", "host", "user"), 6)
 ICECAST = RegexFormat("icecast2", rf"^\s*{_FRONTS['ip', 'ident', 'user']}{TIME}{REQUEST}{STATUS}{AGENT}\s+[0-9\-]+\s*$")
 """Combined and the seconds listened: the same fields as combined, which wins when sniffed (upstream: icecast2)."""
 
-GANDI = RegexFormat(
-    "gandi", rf"^\s*{_HOST}{_IP}{_WORD}{_USER}{TIME}\([^)]*\)\s+{REQUEST}{STATUS}{AGENT}{END}"
-)
+GANDI = RegexFormat("gandi", rf"^\s*{_HOST}{_IP}{_WORD}{_USER}{TIME}\([^)]*\)\s+{REQUEST}{STATUS}{AGENT}{END}")
 """Gandi simple hosting: combined with the host in front and the time taken in brackets before the request."""

@@ -59,7 +59,11 @@ def _strptime(time: pl.Series, pattern: str) -> pl.Series:
         micros = (time.cast(pl.Float64, strict=False) * to_micros).round().cast(pl.Int64, strict=False)
         return micros.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     parsed = time.str.to_datetime(pattern, time_unit="us", strict=False, exact=True)
-    return parsed if isinstance(parsed.dtype, pl.Datetime) and parsed.dtype.time_zone else parsed.dt.replace_time_zone("UTC")
+    return (
+        parsed
+        if isinstance(parsed.dtype, pl.Datetime) and parsed.dtype.time_zone
+        else parsed.dt.replace_time_zone("UTC")
+    )
 
 
 def complete(fields: pl.DataFrame, matched: pl.Expr, comment: pl.Expr | None = None) -> pl.DataFrame:
@@ -68,5 +72,8 @@ def complete(fields: pl.DataFrame, matched: pl.Expr, comment: pl.Expr | None = N
         listed = pl.when(~pl.col(FORWARDED).is_in(["-", "", "unknown"])).then(FORWARDED)
         fields = fields.with_columns(ip=pl.coalesce(listed, "ip") if "ip" in fields.columns else listed)
     absent = [pl.lit(None, pl.String).alias(f) for f in FIELDS if f not in fields.columns]
-    marks = [matched.fill_null(value=False).alias(MATCHED), (pl.lit(value=False) if comment is None else comment).alias(COMMENT)]
+    marks = [
+        matched.fill_null(value=False).alias(MATCHED),
+        (pl.lit(value=False) if comment is None else comment).alias(COMMENT),
+    ]
     return fields.with_columns(*absent, *marks).select(*FIELDS, MATCHED, COMMENT)

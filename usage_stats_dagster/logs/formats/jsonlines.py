@@ -35,15 +35,24 @@ class JsonFormat(LogFormat):
     def fields(self, lines: pl.Series, state: str | None) -> pl.DataFrame:
         """See LogFormat."""
         del state
-        objects = pl.select(pl.when(lines.str.starts_with("{") & lines.str.strip_chars_end().str.ends_with("}")).then(lines).alias("text"))
-        found = objects.lazy().select(
-            *[pl.coalesce(_at(p) for p in paths).alias(field) for field, paths in self._paths.items()],
-            pl.all_horizontal(_at(t).is_not_null() for t in self._tells).alias("told"),
-        ).collect()
+        objects = pl.select(
+            pl.when(lines.str.starts_with("{") & lines.str.strip_chars_end().str.ends_with("}"))
+            .then(lines)
+            .alias("text")
+        )
+        found = (
+            objects.lazy()
+            .select(
+                *[pl.coalesce(_at(p) for p in paths).alias(field) for field, paths in self._paths.items()],
+                pl.all_horizontal(_at(t).is_not_null() for t in self._tells).alias("told"),
+            )
+            .collect()
+        )
         if "request_line" in found.columns:
             line = groups_of(found.get_column("request_line"), _REQUEST_LINE)
             found = found.with_columns(
-                pl.coalesce("path", line.get_column("path")).alias("path"), pl.coalesce("method", line.get_column("method")).alias("method")
+                pl.coalesce("path", line.get_column("path")).alias("path"),
+                pl.coalesce("method", line.get_column("method")).alias("method"),
             )
         matched = pl.col("told") & pl.col("time").is_not_null() & pl.col("path").is_not_null()
         return complete(found, matched)

@@ -12,34 +12,27 @@ from usage_stats_dagster.logs.formats.base import APACHE_TIME, FIELDS, FORWARDED
 
 
 class RegexFormat(LogFormat):
-    """Lines that a pattern reads. `fast` (simple, may be None) is tried first; `slow` only on the lines that it left.
+    """Lines that one pattern reads; its groups are FIELDS, or `date` and `clock` for a time in two parts."""
 
-    `fast` must give on each line it matches what `slow` would: it is there for speed alone.
-    """
-
-    def __init__(self, name: str, slow: str, *, fast: str | None = None, times: tuple[str, ...] = (APACHE_TIME, *ISO_TIMES)) -> None:
+    def __init__(self, name: str, pattern: str, *, times: tuple[str, ...] = (APACHE_TIME, *ISO_TIMES)) -> None:
         self.name = name
         self.times = times
-        self._slow = slow
-        self._fast = fast
-        groups = pl.Series("text", [""]).str.extract_groups(slow).struct.fields
+        self._pattern = pattern
+        groups = pl.Series("text", [""]).str.extract_groups(pattern).struct.fields
         self.gives = frozenset("time" if g in ("date", "clock") else g for g in groups) & {*FIELDS, FORWARDED}
 
     def fields(self, lines: pl.Series, state: str | None) -> pl.DataFrame:
         """See LogFormat."""
         del state
-        if self._fast is None:
-            found = groups_of(lines, self._slow)
-        else:
-            found = self.fill(lines, groups_of(lines, self._fast))
+        found = groups_of(lines, self._pattern)
         return complete(self.tidy(found), pl.col("time").is_not_null())
 
     def fill(self, lines: pl.Series, fast: pl.DataFrame) -> pl.DataFrame:
-        """The fast fields, with those of the slow pattern where `time` is null."""
+        """The fields that a faster way gave, with those of the pattern where their `time` is null."""
         left = fast.get_column("time").is_null()
         if not left.any():
             return fast
-        slow = groups_of(lines.filter(left), self._slow)
+        slow = groups_of(lines.filter(left), self._pattern)
         absent = [pl.lit(None, pl.String).alias(c) for c in fast.columns if c not in slow.columns]
         both = pl.concat([fast, slow.with_columns(absent).select(fast.columns)], rechunk=True)
         row, slow_row = pl.int_range(fast.height), fast.height - 1 + left.cum_sum().cast(pl.Int64)

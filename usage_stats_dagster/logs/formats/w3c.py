@@ -31,7 +31,7 @@ _COLUMNS = {
     "date": ("date",),
     "clock": ("time",),
 }
-_HEADER = re.compile(rb"^#(Fields|Date):[^\r\n]*", re.MULTILINE)
+_HEADER = re.compile(rb"^#Fields:[^\r\n]*", re.MULTILINE)
 _FIELDS_MARK = "#Fields:"
 
 
@@ -43,7 +43,9 @@ class W3cFormat(LogFormat):
 
     times = ISO_TIMES
 
-    def __init__(self, name: str, *, has: tuple[str, ...] = (), lacks: tuple[str, ...] = (), encoded: bool = False) -> None:
+    def __init__(
+        self, name: str, *, has: tuple[str, ...] = (), lacks: tuple[str, ...] = (), encoded: bool = False
+    ) -> None:
         self.name = name
         self.gives = frozenset(FIELDS)
         self._has = has
@@ -52,10 +54,8 @@ class W3cFormat(LogFormat):
 
     def next_state(self, state: str | None, data: bytes | memoryview) -> str | None:
         """The last `#Fields` line, of these bytes or before."""
-        found = None
-        for found in re.finditer(rb"^#Fields:[^\r\n]*", data, re.MULTILINE):
-            pass
-        return found.group().decode("utf-8", "replace") if found else state
+        headers = list(_HEADER.finditer(data))
+        return headers[-1].group().decode("utf-8", "replace") if headers else state
 
     def fields(self, lines: pl.Series, state: str | None) -> pl.DataFrame:
         """See LogFormat; each stretch between two headers is read by the header before it."""
@@ -70,7 +70,9 @@ class W3cFormat(LogFormat):
 
     def _stretch(self, lines: pl.Series, header: str | None) -> pl.DataFrame:
         columns = header.removeprefix(_FIELDS_MARK).split() if header else []
-        where = {field: next((columns.index(n) for n in names if n in columns), None) for field, names in _COLUMNS.items()}
+        where = {
+            field: next((columns.index(n) for n in names if n in columns), None) for field, names in _COLUMNS.items()
+        }
         mine = all(c in columns for c in self._has) and not any(c in columns for c in self._lacks)
         readable = where["clock"] is not None and (where["stem"] is not None or where["uri"] is not None)
         comment = lines.str.starts_with("#").alias(COMMENT)
@@ -89,14 +91,23 @@ class W3cFormat(LogFormat):
         cut = lines.alias("text").str.splitn(separator, count + 1).struct.unnest()
         last, beyond = pl.col(f"field_{count - 1}"), pl.col(f"field_{count}")
         usual = cut.select(
-            (last.is_not_null() & (last != "") & beyond.is_null() & ~lines.str.contains('"', literal=True)).fill_null(value=False)
+            (last.is_not_null() & (last != "") & beyond.is_null() & ~lines.str.contains('"', literal=True)).fill_null(
+                value=False
+            )
         ).to_series()
         needed = {f: i for f, i in where.items() if i is not None}
         fast = cut.select(pl.when(usual).then(pl.col(f"field_{i}")).alias(f) for f, i in needed.items())
         left = ~usual & lines.is_not_null()
         if left.any():
-            quoted = lines.set(~left, None).alias("text").str.extract_groups(_quoted(count, tuple(needed.items()))).struct.unnest()
-            both = [pl.coalesce(pl.col(f), quoted.get_column(f + "_quoted"), quoted.get_column(f)).alias(f) for f in needed]
+            quoted = (
+                lines.set(~left, None)
+                .alias("text")
+                .str.extract_groups(_quoted(count, tuple(needed.items())))
+                .struct.unnest()
+            )
+            both = [
+                pl.coalesce(pl.col(f), quoted.get_column(f + "_quoted"), quoted.get_column(f)).alias(f) for f in needed
+            ]
             fast = fast.select(both)
         return fast.with_columns(pl.lit(None, pl.String).alias(f) for f in _COLUMNS if f not in needed)
 
@@ -109,7 +120,10 @@ class W3cFormat(LogFormat):
         cut = uri.str.extract_groups(r"^(?P<host>[^/?]*)(?P<path>.*)$")
         path = pl.when(cut.struct["path"] != "").then(cut.struct["path"]).otherwise(pl.lit("/"))
         if cells.get_column("uri").null_count() < cells.height:
-            with_query = pl.concat_str(path, pl.concat_str(pl.lit("?"), pl.when(~path.str.contains("?", literal=True)).then(query)).fill_null(""))
+            with_query = pl.concat_str(
+                path,
+                pl.concat_str(pl.lit("?"), pl.when(~path.str.contains("?", literal=True)).then(query)).fill_null(""),
+            )
             host = pl.when(cut.struct["host"] != "").then(cut.struct["host"])
             return {"path": pl.coalesce(from_stem, with_query), "host": pl.coalesce("host", host)}
         return {"path": from_stem}
@@ -120,13 +134,21 @@ def _quoted(count: int, needed: tuple[tuple[str, int], ...]) -> str:
     """Columns apart by blanks or tabs, in quotes or not; groups for the needed ones, `…_quoted` where they are in quotes."""
     named = {i: f for f, i in needed}
     cell = '"[^"]*"|[^\\s"]\\S*'
-    cells = [rf'(?:"(?P<{named[i]}_quoted>[^"]*)"|(?P<{named[i]}>[^\s"]\S*))' if i in named else f"(?:{cell})" for i in range(count)]
+    cells = [
+        rf'(?:"(?P<{named[i]}_quoted>[^"]*)"|(?P<{named[i]}>[^\s"]\S*))' if i in named else f"(?:{cell})"
+        for i in range(count)
+    ]
     return r"^\s*" + r"\s+".join(cells) + r"\s*$"
 
 
 def _plus(column: str) -> pl.Expr:
     agent = pl.col(column)
-    return pl.when(agent.str.contains(" ", literal=True)).then(agent).otherwise(agent.str.replace_all("+", " ", literal=True)).alias(column)
+    return (
+        pl.when(agent.str.contains(" ", literal=True))
+        .then(agent)
+        .otherwise(agent.str.replace_all("+", " ", literal=True))
+        .alias(column)
+    )
 
 
 def _unquote(column: str) -> pl.Expr:
