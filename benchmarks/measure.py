@@ -94,12 +94,21 @@ def usage_stats(folder: Path, *arguments: str) -> Cost:
     timings.unlink(missing_ok=True)
     env = {k: v for k, v in os.environ.items() if not k.startswith(("USAGE_STATS_", "DAGSTER_"))}
     env |= {"USAGE_STATS_TIMINGS": str(timings), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "usage_stats_dagster.cli.main", *arguments]
+    command = [sys.executable, "-c", "from usage_stats_dagster.cli.main import main; main()", *arguments]
     cost = measure(command, cwd=folder, env=env)
     if not timings.is_file():
         return cost
     stages = {str(k): float(v) for k, v in json.loads(timings.read_text()).items()}
     return Cost(cost.wall, cost.cpu, cost.rss, cost.out, stages)
+
+
+def check_lines(folder: Path, expected: int) -> None:
+    """Raises FailedRunError when the account of the working folder does not hold that many lines: a run that did nothing is fast."""
+    account = json.loads(usage_stats(folder, "account", "--format", "json").out.splitlines()[-1])
+    read = sum(row["count"] for row in account if (row["stage"], row["what"]) == ("lines", "read"))
+    if read != expected:
+        msg = f"the run read {read:,} lines and not {expected:,}"
+        raise FailedRunError(msg)
 
 
 def generate(lines: int, days: int = 1, *, packed: bool = False, seed: int = 1) -> Path:

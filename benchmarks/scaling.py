@@ -11,7 +11,17 @@ import argparse
 import sys
 
 from benchmarks.logs import SETTINGS
-from benchmarks.measure import FailedRunError, generate, machine, megabytes, table, usage_stats, warm, workspace
+from benchmarks.measure import (
+    FailedRunError,
+    check_lines,
+    generate,
+    machine,
+    megabytes,
+    table,
+    usage_stats,
+    warm,
+    workspace,
+)
 
 START_UP_LINES = 1_000
 
@@ -34,6 +44,7 @@ def main() -> int:
         with workspace(SETTINGS) as folder:
             try:
                 cost = usage_stats(folder, "run", "--from", days[0], "--to", days[-1], "--logs", str(logs))
+                check_lines(folder, lines)
             except FailedRunError as e:
                 print(f"our run failed: {e}", file=sys.stderr)
                 return 1

@@ -15,7 +15,7 @@ import time
 from itertools import islice
 from pathlib import Path
 
-from benchmarks.measure import FailedRunError, generate, machine, megabytes, table, usage_stats, workspace
+from benchmarks.measure import FailedRunError, check_lines, generate, machine, megabytes, table, usage_stats, workspace
 
 DAY = "2025-03-01"
 
@@ -56,6 +56,7 @@ def main() -> int:
             shutil.rmtree(folder / "data", ignore_errors=True)
             every = usage_stats(folder, "run", "--day", DAY)
             again = usage_stats(folder, "run", "--day", DAY)
+            check_lines(folder, args.sites * args.lines)
         except FailedRunError as e:
             print(f"our run failed: {e}", file=sys.stderr)
             return 1

@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import tomllib
-from datetime import date, time
+from datetime import UTC, date, datetime, time
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -250,11 +250,9 @@ class Settings(BaseSettings):
         """The platform's time zone."""
         return ZoneInfo(self.platform.time_zone)
 
-    def day_start(self, day: date) -> Any:  # noqa: ANN401  (datetime; kept loose for polars literals)
-        """Midnight that opens the day, in the platform's zone."""
-        from datetime import datetime  # noqa: PLC0415
-
-        return datetime.combine(day, time(), tzinfo=self.zone)
+    def day_start(self, day: date) -> datetime:
+        """Midnight that opens the day in the platform's zone, as UTC."""
+        return datetime.combine(day, time(), tzinfo=self.zone).astimezone(UTC)
 
 
 def config_path() -> Path | None:

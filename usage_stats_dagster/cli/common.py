@@ -5,7 +5,6 @@ What belongs here: option parsing with messages that say what is wanted. What do
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usage_stats_dagster.cli.output import UsageError
+from usage_stats_dagster.cli.reads import parse_day, parse_range
 from usage_stats_dagster.settings import SettingsError, current_settings
 
 if TYPE_CHECKING:
@@ -34,43 +34,14 @@ def open_workspace(logs_dir: Path | None = None) -> Workspace:
     return Workspace(settings, logs_dir)
 
 
-def day_option(text: str | None, name: str) -> date | None:
-    """YYYY-MM-DD, or None."""
-    if text is None:
-        return None
-    try:
-        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-            raise ValueError
-        return date.fromisoformat(text)
-    except ValueError:
-        msg = f"{name} {text!r} is no date: write it as YYYY-MM-DD, such as 2025-03-01"
-        raise UsageError(msg) from None
-
-
 def window_option(day: str | None, first: str | None, last: str | None) -> tuple[date | None, date | None]:
     """--day, or --from and --to (both included; one alone leaves the other end open)."""
-    if day is not None and (first is not None or last is not None):
+    if day is None:
+        return parse_range(first, last)
+    if first is not None or last is not None:
         msg = "--day stands alone; use --from and --to for a range"
         raise UsageError(msg)
-    if day is not None:
-        d = day_option(day, "--day")
-        return d, d
-    a, b = day_option(first, "--from"), day_option(last, "--to")
-    if a is not None and b is not None and a > b:
-        msg = f"--from {a} is after --to {b}"
-        raise UsageError(msg)
-    return a, b
-
-
-def sites_option(text: str | None) -> list[int] | None:
-    """Ids with commas, or None for all."""
-    if text is None:
-        return None
-    try:
-        return sorted({int(p) for p in text.split(",")})
-    except ValueError:
-        msg = f"--sites {text!r}: write site ids with commas, such as 1,2"
-        raise UsageError(msg) from None
+    return parse_day("--day", day, last=False), parse_day("--day", day, last=True)
 
 
 @contextmanager

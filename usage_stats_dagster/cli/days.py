@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import polars as pl
 import typer
 
-from usage_stats_dagster.cli.common import day_option, open_workspace, window_option
+from usage_stats_dagster.cli.common import open_workspace, window_option
 from usage_stats_dagster.cli.failures import failures
 from usage_stats_dagster.cli.output import CommandError, Format, UsageError, emit, fail, failing
-from usage_stats_dagster.cli.reads import parse_sites
+from usage_stats_dagster.cli.reads import parse_day, parse_sites
 
 if TYPE_CHECKING:
     from usage_stats_dagster.pipeline.workspace import Workspace
@@ -303,7 +303,7 @@ def _decide_day(day: str, site: int, decision: str | None, reason: str | None) -
     from usage_stats_dagster.pipeline.status import decide  # noqa: PLC0415
 
     with failing(*failures()):
-        d = day_option(day, "DAY")
+        d = parse_day("DAY", day, last=False)
         if d is None:
             msg = "which day? YYYY-MM-DD"
             raise UsageError(msg)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import typer
 
 from usage_stats_dagster import __version__
-from usage_stats_dagster.cli import days, reads, run
+from usage_stats_dagster.cli import days, output, reads, run
 
 app = typer.Typer(
     name="usage-stats",
@@ -42,4 +42,4 @@ reads.register(app, days.volumes_frame)
 
 def main() -> None:
     """The entry point."""
-    app()
+    output.run(app)

@@ -18,6 +18,7 @@ import polars as pl
 import typer
 
 from usage_stats_dagster.cli.charts import draw_volumes
+from usage_stats_dagster.cli.failures import failures
 from usage_stats_dagster.cli.output import CommandError, Format, UsageError, bars, emit, failing, total
 from usage_stats_dagster.index.interface import (
     DocumentIndex,
@@ -91,10 +92,10 @@ def items(
 ) -> None:
     """The items most used, with all their figures."""
     format = Format.json if as_json else format
-    with failing(SettingsError, DocumentIndexError, as_json=format is Format.json):
+    with failing(DocumentIndexError, as_json=format is Format.json):
         where, metric = _selection(site, since, until), parse_metric(metric)
         limit = top or (_SHOWN if format is Format.table else None)
-        with closing(open_index(current_settings())) as index:
+        with closing(open_index(_settings())) as index:
             answer = index.items(where, _granularity(by), metric=metric, limit=limit, countries=countries)
             every = index.totals(where)
         title = f"Items by {_words(metric)}{_span(where)}"
@@ -131,9 +132,9 @@ def item(
 ) -> None:
     """One item's figures, a row a site."""
     format = Format.json if as_json else format
-    with failing(SettingsError, DocumentIndexError, as_json=format is Format.json):
+    with failing(DocumentIndexError, as_json=format is Format.json):
         where, metric = _selection(site, since, until, identifier), parse_metric(metric)
-        with closing(open_index(current_settings())) as index:
+        with closing(open_index(_settings())) as index:
             answer = index.items(where, _granularity(by), metric=metric, countries=countries)
             if answer.is_empty():
                 raise _not_found(index, identifier)
@@ -159,9 +160,9 @@ def _volumes_command(volumes_frame: VolumesFrame) -> Callable[..., None]:
     ) -> None:
         """How many events each month or day has: a chart, and the counts behind it."""
         format = Format.json if as_json else format
-        with failing(SettingsError, DocumentIndexError, as_json=format is Format.json):
+        with failing(*failures(), as_json=format is Format.json):
             start, end = (date(year, 1, 1), date(year, 12, 31)) if year else (None, None)
-            days = volumes_frame(current_settings(), parse_sites(site), start, end)
+            days = volumes_frame(_settings(), parse_sites(site), start, end)
             counts = [c for c in days.columns if c not in ("idsite", "day")]
             periods = pl.col("day").dt.truncate("1mo" if by is VolumesBy.month else "1d").alias("period")
             answer = days.group_by("idsite", periods).agg(pl.col(counts).sum()).sort("idsite", "period")
@@ -230,6 +231,13 @@ def parse_metric(metric: str) -> str:
     except ValueError as e:
         msg = f"--metric: {e}"
         raise UsageError(msg) from e
+
+
+def _settings() -> Settings:
+    try:
+        return current_settings()
+    except SettingsError as e:
+        raise UsageError(str(e)) from e
 
 
 def _selection(

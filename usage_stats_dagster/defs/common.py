@@ -5,6 +5,7 @@ What belongs here: turning stage reports into tables, plots and checks for Dagst
 
 import base64
 import io
+import warnings
 from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
@@ -16,6 +17,9 @@ from pydantic import Field
 from usage_stats_dagster.partitions import daily_partitions
 from usage_stats_dagster.pipeline.stage import StageReport, Work, for_days
 from usage_stats_dagster.pipeline.workspace import Workspace
+
+# Beta, and what a month of history in one run needs; the warning would stand five times over every command.
+warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
 
 DAYS = daily_partitions()
 OWNERS = ["team:usage-statistics"]

@@ -11,7 +11,7 @@ import lzma
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Protocol, Self
+from typing import BinaryIO, Protocol, Self, cast
 
 import zstandard
 from isal import isal_zlib
@@ -55,7 +55,14 @@ _PACKINGS = (
     _Packing("xz", lambda b: b.startswith(b"\xfd7zXZ\x00"), lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ), 4 << 10),
 )
 _HEAD = 6
-_BROKEN: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, lzma.LZMAError, zstandard.ZstdError, isal_zlib.error)
+_BROKEN: tuple[type[Exception], ...] = (
+    OSError,
+    EOFError,
+    ValueError,
+    lzma.LZMAError,
+    zstandard.ZstdError,
+    cast("type[Exception]", isal_zlib.error),
+)
 
 
 class OpenLog:

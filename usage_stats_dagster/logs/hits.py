@@ -34,7 +34,9 @@ class Lookups(Protocol):
 
 def visitor(key: bytes) -> pl.Expr:
     """First 60 bits of SHA-256 over the key (as hexadecimal text), the address, a zero byte and the user agent."""
-    secret = pl.concat_str(pl.lit(key.hex()), pl.col("ip").fill_null(""), pl.lit("\0"), pl.col("user_agent").fill_null(""))
+    secret = pl.concat_str(
+        pl.lit(key.hex()), pl.col("ip").fill_null(""), pl.lit("\0"), pl.col("user_agent").fill_null("")
+    )
     digest: pl.Expr = secret.chash.sha2_256()  # type: ignore[attr-defined]
     return digest.str.slice(0, 15).str.to_integer(base=16, dtype=pl.Int64)
 

@@ -24,7 +24,7 @@ from usage_stats_dagster.logs.blocks import BLOCK_BYTES, LONGEST_LINE, Block, Bl
 from usage_stats_dagster.logs.formats.base import LogFormat
 from usage_stats_dagster.logs.hits import Lookups, to_hits
 from usage_stats_dagster.logs.parse import parse
-from usage_stats_dagster.settings import Settings, Site
+from usage_stats_dagster.settings import Settings, SettingsError, Site
 
 SAMPLE_BELOW = 1 << 58
 """Hashes of lines below this, 1 in 64, are a log's sample."""
@@ -33,7 +33,8 @@ SAMPLE_LEAST = 1024
 """And of a small log as many as this, the smallest."""
 
 _AT_WORK = 2
-_SNIFFED_LINES = 2000
+_SNIFFED_LINES = 500
+_SNIFFED_BYTES = 1 << 20
 _SHOWN = 200
 
 
@@ -81,6 +82,9 @@ class LogSummary:
     last_time: datetime | None
 
 
+_Job = tuple[Block, LogFormat | None, str | None]
+
+
 class LogReader:
     """Iterates a log's LogBlocks, in order, once; `summary` is there afterwards.
 
@@ -88,6 +92,7 @@ class LogReader:
     """
 
     def __init__(self, path: Path | str, options: ReadOptions) -> None:
+        _check(options.site)
         self._options = options
         self._blocks = BlockReader(
             path,
@@ -96,6 +101,7 @@ class LogReader:
             prefix_at=options.prefix_at,
         )
         self._format: LogFormat | None = None
+        self._state: str | None = None
         self._lookups = _OneAtATime(options.lookups)
         self._times: list[datetime] = []
         self._summary: LogSummary | None = None
@@ -140,18 +146,26 @@ class LogReader:
         self._times += times
         return block
 
-    def _jobs(self) -> Iterator[tuple[Block, LogFormat | None, str | None]]:
-        """Blocks with their format and the state in which each begins. Blocks before the first full line have no format."""
-        state: str | None = None
+    def _jobs(self) -> Iterator[_Job]:
+        """Blocks with their format and the state in which each begins; those before the first line of text have no format."""
+        waiting: list[Block] = []
         for block in self._blocks:
-            if self._format is None and block.lines:
-                self._format = self._detect(block)
-            yield block, self._format, state
-            if self._format is not None:
-                state = self._format.next_state(state, block.whole)
+            waiting.append(block)
+            if self._format is not None or sum(b.end for b in waiting) >= _SNIFFED_BYTES:
+                yield from self._ready(waiting)
+                waiting = []
+        yield from self._ready(waiting)
 
-    def _detect(self, block: Block) -> LogFormat | None:
-        lines = block.text()
+    def _ready(self, blocks: list[Block]) -> Iterator[_Job]:
+        if self._format is None:
+            self._format = self._detect(blocks)
+        for block in blocks:
+            yield block, self._format, self._state
+            if self._format is not None:
+                self._state = self._format.next_state(self._state, block.whole)
+
+    def _detect(self, blocks: list[Block]) -> LogFormat | None:
+        lines = pl.concat([pl.Series("text", [], pl.String), *(b.text() for b in blocks if b.lines)])
         lines = lines.filter((lines.str.len_bytes() <= LONGEST_LINE) & (lines.str.strip_chars() != ""))
         if lines.is_empty():
             return None
@@ -164,7 +178,9 @@ class LogReader:
     def _work(self, block: Block, log_format: LogFormat | None, state: str | None) -> tuple[LogBlock, list[datetime]]:
         if block.long_line is not None:
             return _too_long(block.long_line), []
-        lines = block.text()
+        raw = block.text()
+        long = raw.str.len_bytes() > LONGEST_LINE
+        lines = raw.set(long, None) if long.any() else raw
         hashes = lines.to_frame("text").select(pl.col("text").nchash.xxh3_64()).to_series()  # type: ignore[attr-defined]
         rows = self._rows(lines, block, log_format, state)
         content = rows.filter(pl.col("outcome").is_null())
@@ -182,7 +198,7 @@ class LogReader:
             store_ips=self._options.settings.rules.store_ips,
         )
         times = rows.select(pl.col("time").min().alias("first"), pl.col("time").max().alias("last")).row(0)
-        made = LogBlock(hits, _count(counted), _rejects(rows, lines), _sampled(hashes))
+        made = LogBlock(hits, _count(counted), _rejects(rows, raw), _sampled(hashes.drop_nulls()))
         return made, [t for t in times if t is not None]
 
     def _rows(self, lines: pl.Series, block: Block, log_format: LogFormat | None, state: str | None) -> pl.DataFrame:
@@ -192,6 +208,18 @@ class LogReader:
             pl.int_range(block.first_line, block.first_line + lines.len(), dtype=pl.Int64).alias("line"),
             outcomes.by_line(site.exclude).alias("outcome"),
         )
+
+
+def _check(site: Site) -> None:
+    """Settings check patterns by Python's rules; the lines are matched by Rust's, which know no look-around."""
+    for pattern in site.exclude:
+        try:
+            pl.Series([""]).str.contains(pattern)
+        except pl.exceptions.PolarsError as e:
+            msg = (
+                f"sites: id {site.id}: exclude: {pattern!r} can't be used here (no look-around, no back-reference): {e}"
+            )
+            raise SettingsError(msg) from e
 
 
 class _OneAtATime:
@@ -259,7 +287,9 @@ def _rejects(rows: pl.DataFrame, lines: pl.Series) -> pl.DataFrame:
         .filter((pl.col("outcome") == "invalid") & ~pl.col("comment"))
         .select(
             "line",
-            pl.when(pl.col("matched"))
+            pl.when(pl.col("text").str.len_bytes() > LONGEST_LINE)
+            .then(pl.lit("too_long"))
+            .when(pl.col("matched"))
             .then(pl.lit("bad_date"))
             .when(pl.col("text").str.strip_chars() == "")
             .then(pl.lit("empty"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import polars as pl
 
@@ -49,7 +50,8 @@ def lookups_for(settings: Settings, site: Site) -> Lookups:
     """The site's look-ups; raises CountryDatabaseError when the country database can't be used."""
     rules = settings.rules
     own = (site.host,) if site.host else ()
-    return Lookups(_robots(rules), _countries(rules.country_database), _referrers(own, rules.spam_referrers))
+    database = rules.country_database
+    return Lookups(_robots(rules), _countries(database, _stamp(database)), _referrers(own, rules.spam_referrers))
 
 
 def version(settings: Settings) -> str:
@@ -58,8 +60,21 @@ def version(settings: Settings) -> str:
 
 
 _robots = lru_cache(maxsize=4)(Robots)
-_countries = lru_cache(maxsize=4)(country_lookup)
 _referrers = lru_cache(maxsize=1024)(Referrers)
+
+
+@lru_cache(maxsize=2)
+def _countries(database: str | None, stamp: tuple[int, int]) -> CountryLookup:
+    del stamp
+    return country_lookup(database)
+
+
+def _stamp(database: str | None) -> tuple[int, int]:
+    """Changes when the operator puts another database in the place of this one."""
+    if database is None or not Path(database).exists():
+        return (0, 0)
+    about = Path(database).stat()
+    return about.st_mtime_ns, about.st_size
 
 
 def _hash(*versions: str) -> str:

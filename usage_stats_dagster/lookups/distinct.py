@@ -28,6 +28,11 @@ def per_distinct(values: pl.Series, judge: Judge) -> pl.Series:
     return verdicts.gather(rows.to_physical()).alias(values.name)
 
 
+def each(read: Callable[[str], str | None]) -> Judge:
+    """A judge that reads one string at a time, for what no expression can do."""
+    return lambda values: pl.Series(values.name, [read(v) for v in values.to_list()], dtype=pl.String)
+
+
 class Memo:
     """A judge that remembers strings' verdicts across calls, `limit` of them: then it forgets all and begins anew."""
 

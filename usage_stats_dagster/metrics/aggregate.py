@@ -79,7 +79,7 @@ def partial(
 
 
 def figures(marked: Frame, *, zone: ZoneInfo, days: tuple[date, date]) -> Figures:
-    """The figures of marked events of the days."""
+    """The figures of marked events of the days; their identifiers may be dictionary encoded (a categorical)."""
     sums = [_lareferencia(marked), _counter(marked, local_hour(zone, *days)), _searches(marked)]
     return Figures(_added(sums, ["identifier", "country"], FIGURES), _item_countries(marked), _reasons(marked))
 
@@ -151,7 +151,8 @@ def _searches(marked: Frame) -> Frame:
 def _item_countries(marked: Frame) -> Frame:
     kept = reduce(lambda a, b: a | b, [c(reason_column(v)) == 0 for v in steps.VOCABULARIES])
     named = marked.filter(kept & ~c("identifier").is_null() & ~c("country_item").is_null())
-    return named.group_by("identifier", "country_item").agg(last_seen=c("server_time").max())
+    countries = named.group_by("identifier", "country_item").agg(last_seen=c("server_time").max())
+    return countries.with_columns(c("identifier").cast(nw.String))
 
 
 def _reasons(marked: Frame) -> Frame:
@@ -165,7 +166,7 @@ def _one(condition: nw.Expr) -> nw.Expr:
 
 def _sums(pairs: Frame, names: Sequence[str]) -> Frame:
     """Sums by identifier and country, the other figures 0."""
-    sums = _added([pairs], ["identifier", "country"], names)
+    sums = _added([pairs], ["identifier", "country"], names).with_columns(c("identifier").cast(nw.String))
     zeros = {name: nw.lit(0).cast(nw.Int64) for name in FIGURES if name not in names}
     return sums.with_columns(**zeros).select("identifier", "country", *FIGURES)
 

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 import narwhals as nw
 
+from usage_stats_dagster import engine
 from usage_stats_dagster.engine import Frame
 from usage_stats_dagster.metrics.double_click import followed
 from usage_stats_dagster.settings import RulesSection
@@ -101,6 +102,7 @@ def double_click(events: Frame, rules: RulesSection) -> Frame:
 
     Not on searches: the rule is for Total_Item metrics. The next day's first seconds (`in_tail`) take part.
     """
+    events = _held(events)
     counts = (c(reason_column(COUNTER)) == 0) & (c("kind") != SEARCH) & ~c("action_url").is_null()
     earlier = followed(events.filter(counts), rules.double_click_seconds).with_columns(followed=nw.lit(value=True))
     joined = events.join(earlier, on="idlink_va", how="left")
@@ -141,3 +143,10 @@ def _mark(events: Frame, step: str, matches: nw.Expr) -> Frame:
             for v in vocabularies(step)
         }
     )
+
+
+def _held(events: Frame) -> Frame:
+    """The same rows; on Polars computed here, where a plan that uses them twice would compute them twice."""
+    if events.implementation is nw.Implementation.POLARS:
+        return engine.wrap(engine.collect(events).lazy())
+    return events

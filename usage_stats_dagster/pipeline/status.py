@@ -33,9 +33,10 @@ Window = tuple[date | None, date | None]
 
 @dataclass(frozen=True)
 class DayLogs:
-    """What the ledger has for a site's day."""
+    """What the ledger has for a site's day: logs that cover it, logs with a few stray lines on it, incomplete ones, broken ones."""
 
     loaded: int
+    strays: int
     partial: int
     waiting: int
     inputs_hash: str
@@ -70,6 +71,7 @@ def refresh(
 def day_logs(ws: Workspace, site: Site, days: Sequence[date]) -> dict[date, DayLogs]:
     """Logs by day: those that cover it whole, those that are incomplete, and paths that wait for somebody."""
     loaded: dict[date, int] = defaultdict(int)
+    strays: dict[date, int] = defaultdict(int)
     partial: dict[date, int] = defaultdict(int)
     waiting: dict[date, int] = defaultdict(int)
     inputs: dict[date, list[str]] = defaultdict(list)
@@ -80,6 +82,8 @@ def day_logs(ws: Workspace, site: Site, days: Sequence[date]) -> dict[date, DayL
             loaded[r["day"]] += 1
         elif r["status"] == LogStatus.PARTIAL:
             partial[r["day"]] += 1
+        else:
+            strays[r["day"]] += 1
     for r in ws.ledger.paths(site.id).values():
         if r["log_date"] is None:
             continue
@@ -88,7 +92,7 @@ def day_logs(ws: Workspace, site: Site, days: Sequence[date]) -> dict[date, DayL
         elif r["status"] == LogStatus.LOADED and r["identity"] is None:  # an empty log: loaded, and nothing in it
             loaded[r["log_date"]] += 1
     return {
-        d: DayLogs(loaded[d], partial[d], waiting[d], xxhash.xxh3_128_hexdigest("\n".join(sorted(inputs[d])).encode()))
+        d: DayLogs(loaded[d], strays[d], partial[d], waiting[d], xxhash.xxh3_128_hexdigest("\n".join(sorted(inputs[d])).encode()))
         for d in days
     }
 
@@ -96,7 +100,8 @@ def day_logs(ws: Workspace, site: Site, days: Sequence[date]) -> dict[date, DayL
 def _status(site: Site, day: date, logs: DayLogs, row: RowMapping | None) -> dict[str, Any]:
     expected = site.expected_files(day)
     if expected is None:
-        complete = logs.loaded > 0 and logs.partial == 0 and logs.waiting == 0
+        # Nobody said how many logs to expect: whatever is there counts, and what comes later opens the day again.
+        complete = logs.loaded + logs.strays > 0 and logs.partial == 0 and logs.waiting == 0
     else:
         complete = logs.loaded >= expected
     decision = row["decision"] if row is not None else None
@@ -105,12 +110,14 @@ def _status(site: Site, day: date, logs: DayLogs, row: RowMapping | None) -> dic
         if row is not None and row["status"] >= DayStatus.LOADED and row["inputs_hash"] == logs.inputs_hash:
             status = DayStatus(row["status"])
     else:
-        status = DayStatus.PARTIAL if logs.loaded or logs.partial else DayStatus.QUEUE
+        status = DayStatus.PARTIAL if logs.loaded or logs.partial or logs.strays else DayStatus.QUEUE
     message = None
     if logs.waiting:
         message = f"{logs.waiting} log(s) of the day can't be imported: `usage-stats logs` says why"
     elif logs.partial and status == DayStatus.PARTIAL:
         message = f"{logs.partial} log(s) of the day are incomplete: still being written, or cut off"
+    elif logs.strays and not logs.loaded:
+        message = "only a few lines, of a log that is mainly of another day"
     return {
         "status": int(status),
         "files_expected": expected,

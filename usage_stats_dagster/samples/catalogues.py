@@ -69,17 +69,16 @@ def dspace(rng: np.random.Generator, items: int) -> Catalogue:
 
 
 def ojs(rng: np.random.Generator, items: int) -> Catalogue:
-    """An OJS 3 with four journals: articles, galleys seen in the reader or downloaded, issues."""
+    """An OJS 3 with four journals: articles, their files, issues."""
     journals = np.array(["letras", "rbes", "antropologia", "revmat"])
     journal = journals[rng.integers(0, len(journals), items)]
     article = rng.permutation(np.arange(100, 100 + items * 4))[:items]
     galley = rng.integers(10, 10 + items * 6, items)
-    verb = np.where(rng.random(items) < 0.7, "download", "view")
-    parts = list(zip(journal, article, galley, verb, strict=True))
+    parts = list(zip(journal, article, galley, strict=True))
     return Catalogue(
-        view=np.array([f"/index.php/{j}/article/view/{a}" for j, a, _, _ in parts]),
-        file=np.array([f"/index.php/{j}/article/{v}/{a}/{g}" for j, a, g, v in parts]),
-        thumbnail=np.array([f"/public/journals/1/article_{a}_cover.png" for _, a, _, _ in parts]),
+        view=np.array([f"/index.php/{j}/article/view/{a}" for j, a, _ in parts]),
+        file=np.array([f"/index.php/{j}/article/download/{a}/{g}" for j, a, g in parts]),
+        thumbnail=np.array([f"/public/journals/1/article_{a}_cover.png" for _, a, _ in parts]),
         browse=(
             "/", "/index.php/letras", "/index.php/rbes", "/index.php/letras/issue/archive", "/index.php/rbes/issue/view/31",
             "/index.php/antropologia/issue/current", "/index.php/revmat/about/submissions", "/index.php/revmat/issue/view/8",
@@ -109,9 +108,11 @@ def scielo(rng: np.random.Generator, items: int) -> Catalogue:
         acronym, issn = journals[journal[i]]
         if classic[i]:
             pid = f"S{issn}{year[i]}{issue[i]:04d}{order[i]:05d}"
-            script = "sci_abstract" if order[i] % 3 == 0 else "sci_arttext"
-            view.append(f"/scielo.php?script={script}&pid={pid}&lng={lang[i]}&nrm=iso&tlng={lang[i]}")
-            file.append(f"/scielo.php?script=sci_pdf&pid={pid}&lng={lang[i]}&nrm=iso&tlng={lang[i]}")
+            tail = f"pid={pid}&lng={lang[i]}&nrm=iso&tlng={lang[i]}"
+            abstract = order[i] % 3 == 0
+            view.append(f"/scielo.php?script={'sci_abstract' if abstract else 'sci_arttext'}&{tail}")
+            full_text = f"/scielo.php?script=sci_arttext&{tail}"
+            file.append(full_text if abstract else f"/readcube/epdf.php?pid={pid}&pdf_path={acronym}/{order[i]}.pdf")
         else:
             view.append(f"/j/{acronym}/a/{pid_v3[i]}/{'abstract/' if order[i] % 4 == 0 else ''}?lang={lang[i]}")
             file.append(f"/j/{acronym}/a/{pid_v3[i]}/?format=pdf&lang={lang[i]}")

@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import polars as pl
 
-from usage_stats_dagster.lookups.distinct import per_distinct
+from usage_stats_dagster.lookups.distinct import each, per_distinct
 from usage_stats_dagster.tracker.url_parts import decoded, first_value, read_query, take_apart
 
-CAMPAIGN_NAMES = tuple(
-    [
-        "pk_cpn",
-        "pk_campaign",
-        "piwik_campaign",
-        "mtm_campaign",
-        "matomo_campaign",
-        "utm_campaign",
-        "utm_source",
-        "utm_medium",
-    ]
+CAMPAIGN_NAMES = (
+    "pk_cpn",
+    "pk_campaign",
+    "piwik_campaign",
+    "mtm_campaign",
+    "matomo_campaign",
+    "utm_campaign",
+    "utm_source",
+    "utm_medium",
 )
 CAMPAIGN_KEYWORDS = ("pk_kwd", "pk_keyword", "piwik_kwd", "mtm_kwd", "mtm_keyword", "matomo_kwd", "utm_term")
 """Parameters in the order in which they are asked; their case matters."""
@@ -40,8 +38,11 @@ def campaigns(urls: pl.Series) -> pl.Series:
 
     Two hits come by one campaign if this is equal; `campaign_name` gives what is stored.
     """
-    frame = pl.DataFrame({"url": urls}).select(pl.when(pl.col("url").str.contains(_ANY_NAME)).then("url"))
-    return per_distinct(frame["url"], lambda u: pl.Series([_campaign(url) for url in u.to_list()], dtype=pl.String))
+    # What stands behind the path is the same for all items that one mailing links to.
+    asking = pl.DataFrame({"url": urls}).with_row_index("row").filter(pl.col("url").str.contains(_ANY_NAME))
+    behind = asking.select(pl.lit("/") + pl.col("url").str.extract(r"([?;#].*)$"))["literal"]
+    none = pl.Series(urls.name, [None], dtype=pl.String).new_from_index(0, len(urls))
+    return none.scatter(asking["row"], per_distinct(behind, each(_campaign)))
 
 
 def campaign_name(campaign: pl.Expr) -> pl.Expr:

@@ -39,7 +39,7 @@ def prepare(hits: pl.DataFrame | pl.LazyFrame, site: Site, referrers: Referrers)
     # Without virtual hosts all URLs have one beginning, and paths alone tell them apart.
     urls = table["url"] if no_hosts else table.select(full_urls(c("url"), c("host"), site.url)).to_series()
     said = per_distinct(urls, lambda distinct: _judge_urls(distinct, site)).struct.unnest()
-    came = referrers.classify(table["url_referrer"])
+    came = referrers.classify(_foreign(table["url_referrer"], site))
     is_download = c("action_type") == DOWNLOAD
     is_search = ~is_download & c("keyword").is_not_null()
     is_page = ~is_download & ~is_search
@@ -50,7 +50,8 @@ def prepare(hits: pl.DataFrame | pl.LazyFrame, site: Site, referrers: Referrers)
         .lazy()
         .with_columns(
             t=c("time").dt.epoch("ms"),
-            idlink_va=c("log_identity").str.slice(0, IDENTITY_DIGITS).str.to_integer(base=16, dtype=pl.Int64) + c("line"),
+            idlink_va=c("log_identity").str.slice(0, IDENTITY_DIGITS).str.to_integer(base=16, dtype=pl.Int64)
+            + c("line"),
             action_type=pl.when(is_search).then(pl.lit(SEARCH, pl.Int8)).otherwise("action_type"),
             action_name=pl.when(is_search).then("keyword"),
             action_url=pl.when(is_page).then("page").when(is_download).then("download"),
@@ -61,6 +62,13 @@ def prepare(hits: pl.DataFrame | pl.LazyFrame, site: Site, referrers: Referrers)
         )
         .drop("keyword", "page", "prefix", "download", "referer_type", "referer_name")
     )
+
+
+def _foreign(came_from: pl.Series, site: Site) -> pl.Series:
+    """Referrers without those that are the site's own at first sight, most of all: they are direct, as null is."""
+    if site.url is None:
+        return came_from
+    return came_from.to_frame("url").select(pl.when(~c("url").str.starts_with(f"{site.url}/")).then("url")).to_series()
 
 
 def _judge_urls(distinct: pl.Series, site: Site) -> pl.Series:

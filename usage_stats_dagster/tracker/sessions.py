@@ -40,9 +40,11 @@ def day_offset(day: date) -> int:
 
 
 def sessions(hits: Frame, day: date, *, visit_seconds: int = 1800, max_actions: int = MAX_ACTIONS) -> Frame:
-    """The hits of one site and day (columns `visitor`, `t` in ms, `tie`, `idlink_va`, `ref_type`, `campaign`) with
-    `opens` (Int64, 1 on a visit's first hit), `second` (epoch), `spent` (Int64, seconds since the visit's hit before,
-    0 on its first) and `idvisit`.
+    """The hits of one site and day, each with the visit it belongs to.
+
+    Takes `visitor`, `t` (ms), `tie`, `idlink_va`, `ref_type` and `campaign` (null but for `ref_type` 6); other columns
+    stay. Adds `second` (epoch), `opens` (Int64, 1 on a visit's first hit), `spent` (Int64, seconds since the visit's
+    hit before, 0 on its first) and `idvisit`. On Polars, rows come out sorted by visitor and ORDER.
 
     `idvisit` = visitor + number of the visit in the visitor's day + days since 1970 × (2**44 + 21). The visitor has 60
     bits, the number fewer than 45 and the day's part stays below 2**61 up to 2328, so the sum is below 2**62: no engine
@@ -52,50 +54,48 @@ def sessions(hits: Frame, day: date, *, visit_seconds: int = 1800, max_actions: 
 
     Past 10,000 actions the new visit still knows the campaign that the one before came by.
     """
-    hits = hits.with_columns(second=c("t") // 1000, one=nw.lit(1).cast(nw.Int64))
+    hits = hits.with_columns(second=c("t") // 1000, one=_int(1))
     hits = engine.ordered(hits, BY, ORDER)
     hits = engine.previous(hits, BY, ORDER, before="second")
-    gap = (c("before").is_null() | ((c("second") - c("before")) >= visit_seconds)).fill_null(value=True)
-    hits = _with_campaign_splits(hits.with_columns(apart=gap))
+    near = (c("second") - c("before")) < visit_seconds
+    hits = hits.with_columns(opens=nw.when(near).then(_int(0)).otherwise(_int(1)))
+    hits = _with_campaigns(hits)
     hits = _with_cap(hits, max_actions)
     hits = engine.running_sum(hits, BY, ORDER, number="opens")
-    spent = nw.when(c("opens") == 1).then(nw.lit(0).cast(nw.Int64)).otherwise(c("second") - c("before"))
-    return hits.with_columns(
-        spent=spent,
-        idvisit=c("visitor") + c("number") + nw.lit(day_offset(day)).cast(nw.Int64),
-    ).drop("one", "before", "apart", "number")
+    spent = nw.when(c("opens") == 0).then(c("second") - c("before")).otherwise(_int(0))
+    idvisit = c("visitor") + c("number") + _int(day_offset(day))
+    return hits.with_columns(spent=spent, idvisit=idvisit).drop("one", "before", "number")
 
 
-def _with_campaign_splits(hits: Frame) -> Frame:
-    """Adds `opens`: a gap, or a campaign other than the one carried.
+def _with_campaigns(hits: Frame) -> Frame:
+    """`opens` also on a hit whose campaign is not the one carried.
 
     What a visit came by: its first referrer that is not direct, and after that each campaign. It comes to the same as
     Matomo's hit by hit, where a campaign either is the visit's already or opens a visit that has it. So a hit with a
     campaign opens a visit if the last campaign before it in the stretch is another, or if there was none but a
     search engine, a website or a network.
     """
-    campaign = nw.when(c("ref_type") == CAMPAIGN).then(c("campaign"))
-    start = c("apart")
+    campaign, opens = c("campaign"), c("opens") == 1
     hits = hits.with_columns(
-        own=campaign,
-        came=nw.when(~campaign.is_null()).then(campaign).when(start).then(nw.lit(_NO_CAMPAIGN)),
-        led=nw.when(c("ref_type") != DIRECT).then(nw.lit(1)).when(start).then(nw.lit(0)),
+        came=nw.when(campaign.is_null() & opens).then(nw.lit(_NO_CAMPAIGN)).otherwise(campaign),
+        led=nw.when(c("ref_type") != DIRECT).then(_int(1)).when(opens).then(_int(0)),
     )
     hits = engine.carried(hits, BY, ORDER, came="came", led="led")
     hits = engine.previous(hits, BY, ORDER, came="came", led="led")
-    other = nw.when(c("came") == _NO_CAMPAIGN).then(c("led") == 1).otherwise(c("came") != c("own"))
-    opens = start | (~c("own").is_null() & other)
-    return hits.with_columns(opens=nw.when(opens).then(nw.lit(1)).otherwise(nw.lit(0)).cast(nw.Int64)).drop(
-        "own", "came", "led"
-    )
+    other = ((c("came") == _NO_CAMPAIGN) & (c("led") == 1)) | ((c("came") != _NO_CAMPAIGN) & (c("came") != campaign))
+    opened = nw.when(other & ~campaign.is_null()).then(_int(1)).otherwise(c("opens"))
+    return hits.with_columns(opens=opened).drop("came", "led")
 
 
 def _with_cap(hits: Frame, max_actions: int) -> Frame:
     """`opens` also on every `max_actions`-th hit after a visit's first."""
     hits = engine.running_sum(hits, BY, ORDER, place="one")
-    hits = hits.with_columns(first_place=nw.when(c("opens") == 1).then(c("place")))
-    hits = engine.carried(hits, BY, ORDER, first_place="first_place")
-    full = (c("place") - c("first_place")) % max_actions == 0
-    return hits.with_columns(opens=nw.when(full).then(nw.lit(1)).otherwise(c("opens")).cast(nw.Int64)).drop(
-        "place", "first_place"
-    )
+    hits = hits.with_columns(start=nw.when(c("opens") == 1).then(c("place")))
+    hits = engine.carried(hits, BY, ORDER, start="start")
+    full = (c("place") - c("start")) % max_actions == 0
+    return hits.with_columns(opens=nw.when(full).then(_int(1)).otherwise(c("opens"))).drop("place", "start")
+
+
+def _int(value: int) -> nw.Expr:
+    """An Int64: engines take a bare number for what they like."""
+    return nw.lit(value, nw.Int64)

@@ -16,7 +16,7 @@ from usage_stats_dagster.schemas import EVENTS, VISITS
 from usage_stats_dagster.settings import Settings, Site
 from usage_stats_dagster.tracker.events import events
 from usage_stats_dagster.tracker.prepare import prepare
-from usage_stats_dagster.tracker.sessions import BY, ORDER, sessions
+from usage_stats_dagster.tracker.sessions import sessions
 from usage_stats_dagster.tracker.visits import visits
 
 
@@ -30,10 +30,10 @@ def visits_and_events(
     of the whole day. All hits of a visitor have to be there.
     """
     prepared = engine.wrap(prepare(hits, site, lookups.referrers))
-    found = engine.collect(sessions(prepared, day, visit_seconds=settings.rules.visit_seconds))
+    found = engine.collect(sessions(prepared, day, visit_seconds=settings.rules.visit_seconds), streaming=False)
     agents = found.filter(pl.col("opens") == 1).select(pl.col("user_agent").drop_nulls().unique())
     known = pl.concat([agents, clients(agents.to_series())], how="horizontal")
     sessioned = engine.wrap(found.lazy())
-    made_events = engine.collect(events(sessioned, site.id))
-    made_visits = engine.collect(visits(sessioned, engine.wrap(known.lazy()), site.id)).sort("idvisit")
+    made_events = engine.collect(events(sessioned, site.id), streaming=False)
+    made_visits = engine.collect(visits(sessioned, engine.wrap(known.lazy()), site.id), streaming=False).sort("idvisit")
     return VISITS.conform(made_visits), EVENTS.conform(made_events)

@@ -92,7 +92,7 @@ def read_query(query: str) -> Query:
     A parameter whose name is empty or `0` is nobody's (as PHP sees it).
     """
     found: Query = {}
-    for parameter in query.removeprefix("?").strip(_BLANKS).split("&"):
+    for parameter in query.removeprefix("?").rstrip(_BLANKS).split("&"):
         name, equals, text = parameter.partition("=")
         value = text if equals else None
         bare = _ARRAY.sub("", name)

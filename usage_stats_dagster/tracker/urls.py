@@ -3,8 +3,8 @@
 What belongs here: the full URL of a hit, a page's stored URL, the keyword of a site search. What does not: items
 (`items/`), campaigns (`campaigns.py`), how one URL is read (`url_parts.py`).
 
-Most URLs need nothing but their prefix cut off, which an expression sees and does; the others are read once per
-distinct value. Source: Matomo 5 as read in SEMANTICS.md 3 and 5.
+Most URLs need no more than their prefix cut off, most others are of a simple form that expressions can rewrite; what is
+left is read by `url_parts`, once per distinct value. Source: Matomo 5 as read in SEMANTICS.md 3 and 5.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import polars as pl
 
-from usage_stats_dagster.lookups.distinct import Judge, per_distinct
+from usage_stats_dagster.lookups.distinct import each, per_distinct
 from usage_stats_dagster.tracker.campaigns import CAMPAIGN_KEYWORDS, CAMPAIGN_NAMES
 from usage_stats_dagster.tracker.url_parts import (
     LONGEST,
@@ -27,42 +27,48 @@ from usage_stats_dagster.tracker.url_parts import (
 )
 
 SEARCH_PARAMETERS = ("q", "query", "s", "search", "searchword", "k", "keyword", "keywords")
-"""Matomo's default names of a site search's keyword, the first that has a value wins."""
+"""Matomo's default names of a site search's keyword; the first that has a value wins."""
 
 DROPPED_PARAMETERS = frozenset(
-    (
-        *[
-            "ignore_referrer",
-            "ignore_referer",
-            "gclid",
-            "fbclid",
-            "msclkid",
-            "twclid",
-            "wbraid",
-            "gbraid",
-            "yclid",
-            "fb_xd_fragment",
-            "fb_comment_id",
-            "phpsessid",
-        ],
-        *["jsessionid", "sessionid", "aspsessionid", "doing_wp_cron", "sid", "pk_vid"],
-        *CAMPAIGN_NAMES,
-        *CAMPAIGN_KEYWORDS,
-    )
-)
+    [
+        "ignore_referrer",
+        "ignore_referer",
+        "gclid",
+        "fbclid",
+        "msclkid",
+        "twclid",
+        "wbraid",
+        "gbraid",
+        "yclid",
+        "fb_xd_fragment",
+        "fb_comment_id",
+        "phpsessid",
+        "jsessionid",
+        "sessionid",
+        "aspsessionid",
+        "doing_wp_cron",
+        "sid",
+        "pk_vid",
+    ]
+).union(CAMPAIGN_NAMES, CAMPAIGN_KEYWORDS)
 """Sessions, clicks and campaigns: no part of which page it was (lower case; names are compared so)."""
 
 PATH_LENGTH = 1024
 """Characters of path and query that the importer sends."""
 
-_ORIGIN = r"^(?:https?://[a-z0-9._-]+(?::[1-9][0-9]{1,3})?)?"
-_PATH = r"/[^?#;\x00-\x1f\x7f]*"
-_NAME = r"[A-Za-z_.-][A-Za-z0-9_.-]*"
-_VALUE = r"[^&=#;?\[\]\x00-\x20\x7f]*"
-_PLAIN = rf"{_ORIGIN}(?:{_PATH})$"
-_ASKING = rf"{_ORIGIN}(?:{_PATH})\?{_NAME}={_VALUE}(?:&{_NAME}={_VALUE})*$"
-_DROPPED = rf"(?i)[?&](?:{'|'.join(sorted(DROPPED_PARAMETERS))})="
+_BASE = r"^(?:https?://[a-z0-9._-]+(?::[1-9][0-9]{1,3})?)?/[^?#;\x00-\x1f\x7f]*"
+_PARAMETER = r"[A-Za-z1-9_.-][A-Za-z0-9_.-]*(?:=[^&#;?\x00-\x20\x7f]*)?"
+_PLAIN = rf"{_BASE}$"
+_WITH_QUERY = rf"{_BASE}(?:\?{_PARAMETER}(?:&{_PARAMETER})*)?$"
+_WITH_MATRIX = rf"{_BASE}(?:;{_PARAMETER})+(?:\?{_PARAMETER}(?:&{_PARAMETER})*)?$"
+_FRAGMENT = r"#[^;\x00-\x1f\x7f]*$"
+_DROPPING = rf"[?&](?i:{'|'.join(sorted(DROPPED_PARAMETERS))})(?:[=&]|$)"
+_DROPPED = rf"&(?i:{'|'.join(sorted(DROPPED_PARAMETERS))})(?:=[^&]*)?&"
 _SEARCH = rf"(?i)[?&;#](?:{'|'.join(SEARCH_PARAMETERS)})(?:\[\]|%5B%5D|\[%5D|%5B\])?="
+_ODD = r"[\r\n\x00]|&#?[A-Za-z0-9]+;"  # what the clean-up takes out or resolves may stand within a name
+_SEARCHED = rf"\?(?:.*&)?(?i:{'|'.join(SEARCH_PARAMETERS)})=([^&]*)"
+
+_url = pl.col("url")
 
 
 def full_urls(path: pl.Expr, host: pl.Expr, site_url: str | None) -> pl.Expr:
@@ -74,11 +80,8 @@ def full_urls(path: pl.Expr, host: pl.Expr, site_url: str | None) -> pl.Expr:
     path stays alone.
     """
     scheme = site_url.partition("://")[0] if site_url else "http"
-    base = (
-        pl.when(host.is_not_null() & (host != ""))
-        .then(pl.lit(f"{scheme}://") + host.str.to_lowercase())
-        .otherwise(pl.lit(site_url or ""))
-    )
+    hosted = host.is_not_null() & (host != "")
+    base = pl.when(hosted).then(pl.lit(f"{scheme}://") + host.str.to_lowercase()).otherwise(pl.lit(site_url or ""))
     short = pl.when(path.str.len_bytes() > PATH_LENGTH).then(path.str.slice(0, PATH_LENGTH)).otherwise(path)
     return pl.when(path.str.starts_with("/")).then(base + short).otherwise(path)
 
@@ -86,58 +89,86 @@ def full_urls(path: pl.Expr, host: pl.Expr, site_url: str | None) -> pl.Expr:
 def page_urls(urls: pl.Series) -> pl.DataFrame:
     """`action_url` (without scheme and `www.`) and `action_url_prefix` of page views' full URLs, per row.
 
-    The prefix (Int8) says what was cut off: 0 http://, 1 http://www., 2 https://, 3 https://www.
-
-    Matrix parameters become a query, the host is lower case, the fragment goes, and so do DROPPED_PARAMETERS. Both are
-    null for what is no URL (`*`); the prefix alone for a path without host and for another scheme.
+    The prefix (Int8) says what was cut off: 0 http://, 1 http://www., 2 https://, 3 https://www. Matrix parameters become
+    a query, the host is lower case, the fragment goes, and so do DROPPED_PARAMETERS. Both columns are null for what is
+    no URL (`*`); the prefix alone for a path without host and for another scheme.
     """
-    frame = pl.DataFrame({"url": urls})
-    whole = _as_it_stands(frame)
-    cleaned = frame["url"]
-    if not whole.all():
-        odd = per_distinct(frame.select(pl.when(~whole).then("url"))["url"], _each(_cleaned))
-        cleaned = cleaned.zip_with(whole, odd)
-    url = pl.col("url")
-    prefix = pl.when(url.str.starts_with("https://")).then(2).when(url.str.starts_with("http://")).then(0).cast(pl.Int8)
-    bare = url.str.strip_prefix("https://").str.strip_prefix("http://")
+    prefix = pl.when(_url.str.starts_with("https://")).then(2).when(_url.str.starts_with("http://")).then(0)
+    bare = _url.str.strip_prefix("https://").str.strip_prefix("http://")
     www = bare.str.starts_with("www.") & prefix.is_not_null()
-    return pl.DataFrame({"url": cleaned}).select(
+    return pl.DataFrame({"url": _clean(urls)}).select(
         pl.when(www).then(bare.str.slice(4)).otherwise(bare).alias("action_url"),
-        (prefix + www.cast(pl.Int8)).alias("action_url_prefix"),
+        (prefix + www.cast(pl.Int32)).cast(pl.Int8).alias("action_url_prefix"),
     )
 
 
 def download_urls(urls: pl.Series) -> pl.Series:
     """`action_url` of downloads' and outlinks' full URLs: whole; only HTML's entities are resolved, as Matomo does."""
     escaped = urls.str.contains(r"&#?[A-Za-z0-9]+;").fill_null(value=False)
-    if not escaped.any():
-        return urls
-    return urls.zip_with(~escaped, per_distinct(urls, _each(unescaped)))
+    return urls.zip_with(~escaped, per_distinct(urls, each(unescaped))) if escaped.any() else urls
 
 
 def search_keyword(urls: pl.Series) -> pl.Series:
     """The keyword of a site search, decoded; null for a URL that searches nothing."""
-    asking = urls.str.contains(_SEARCH).fill_null(value=False)
-    frame = pl.DataFrame({"url": urls, "asking": asking})
-    return per_distinct(frame.select(pl.when("asking").then("url"))["url"], _each(_keyword))
+    searching = pl.DataFrame({"url": urls}).with_row_index("row").filter(_url.str.contains(rf"{_SEARCH}|{_ODD}"))
+    simple = searching.filter(
+        _url.str.contains(_WITH_QUERY), _url.str.len_bytes() <= LONGEST, _url.str.count_matches(_SEARCH) == 1
+    )
+    value = simple.select(_url.str.extract(_SEARCHED))["url"]
+    odd = searching.join(simple.select("row"), on="row", how="anti")
+    found = pl.Series(urls.name, [None], dtype=pl.String).new_from_index(0, len(urls))
+    found = found.scatter(simple["row"], per_distinct(value, each(_decoded_keyword)))
+    return found.scatter(odd["row"], per_distinct(odd["url"], each(_keyword)))
 
 
-def _as_it_stands(frame: pl.DataFrame) -> pl.Series:
-    """Boolean: a clean-up would change nothing. A query is left to it if a name is dropped or may stand twice."""
-    url = pl.col("url")
-    short = url.str.len_bytes() <= LONGEST
-    blank = url.str.ends_with(" ")
-    plain = frame.select((url.str.contains(_PLAIN) & short & ~blank).fill_null(value=True))["url"]
-    asking = frame.with_row_index("row").filter(~plain)
-    asking = asking.filter(url.str.contains(_ASKING) & short & ~url.str.contains(_DROPPED))
-    names = url.str.extract_all(rf"[?&]{_NAME}=").list.eval(pl.element().str.slice(1))
-    rows = asking.filter((url.str.count_matches("=", literal=True) < 2) | (names.list.n_unique() == names.list.len()))[
-        "row"
-    ]
-    return plain.scatter(rows, values=True) if len(rows) else plain
+def _clean(urls: pl.Series) -> pl.Series:
+    """Page URLs cleaned, prefix and all."""
+    rows = pl.DataFrame({"url": urls}).with_row_index("row")
+    untouched = _url.str.contains(_PLAIN) & (_url.str.len_bytes() <= LONGEST) & ~_url.str.ends_with(" ")
+    touched = rows.filter(~untouched)
+    simple = _clean_simple(touched)
+    odd = touched.join(simple.select("row"), on="row", how="anti")
+    cleaned = rows["url"].scatter(simple["row"], simple["url"])
+    return cleaned.scatter(odd["row"], per_distinct(odd["url"], each(_clean_odd)))
 
 
-def _cleaned(url: str) -> str | None:
+def _clean_simple(rows: pl.DataFrame) -> pl.DataFrame:
+    """Those of the rows (row, url) whose URL is of a simple form, cleaned; each step sees only rows that need it.
+
+    Not simple is a query with a name that stands twice, a name that is no plain word, blanks and control characters.
+    """
+    rows = rows.filter(_url.str.len_bytes() <= LONGEST, ~_url.str.ends_with(" "))
+    rows = _where(rows, _url.str.contains("[;#]"), _without_fragment_and_matrix)
+    rows = rows.filter(_url.str.contains(_WITH_QUERY))
+    rows = _where(rows, _url.str.contains(_DROPPING), _without_dropped)
+    names = _url.str.replace("?", "&", literal=True).str.extract_all("&[^=&]*")
+    twice = rows.filter(_url.str.contains("&", literal=True)).filter(names.list.n_unique() < names.list.len())
+    return rows.join(twice.select("row"), on="row", how="anti")
+
+
+def _where(rows: pl.DataFrame, condition: pl.Expr, step: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
+    found = rows.select(condition.alias("found"))["found"]
+    return pl.concat([rows.filter(~found), step(rows.filter(found))]) if found.any() else rows
+
+
+def _without_fragment_and_matrix(rows: pl.DataFrame) -> pl.DataFrame:
+    """As `url_parts` does it: the first `;` becomes the `?`, and all that separates behind it becomes `&`."""
+    one_kind = _url.str.replace("?", ";", literal=True).str.replace(";", "?", literal=True)
+    query = one_kind.str.replace_all(";", "&", literal=True)
+    return rows.with_columns(_url.str.replace(_FRAGMENT, "")).with_columns(
+        pl.when(_url.str.contains(_WITH_MATRIX)).then(query).otherwise(_url).alias("url")
+    )
+
+
+def _without_dropped(rows: pl.DataFrame) -> pl.DataFrame:
+    """Each parameter between separators of its own, so that one match takes a parameter and no more."""
+    base, query = _url.str.extract(r"^([^?]*)"), _url.str.extract(r"\?(.*)$").fill_null("")
+    doubled = pl.lit("&") + query.str.replace_all("&", "&&", literal=True) + pl.lit("&")
+    kept = doubled.str.replace_all(_DROPPED, "").str.strip_chars("&").str.replace_all("&&", "&", literal=True)
+    return rows.select("row", pl.when(kept == "").then(base).otherwise(base + pl.lit("?") + kept).alias("url"))
+
+
+def _clean_odd(url: str) -> str | None:
     parts = take_apart(url)
     if parts is None:
         return None
@@ -151,8 +182,8 @@ def _keyword(url: str) -> str | None:
         return None
     query = read_query(f"{parts.query}&{parts.fragment}" if parts.fragment else parts.query)
     value = first_value({name.lower(): v for name, v in query.items()}, SEARCH_PARAMETERS)
-    return (cut(decoded(value)) or None) if value else None
+    return _decoded_keyword(value) if value else None
 
 
-def _each(read: Callable[[str], str | None]) -> Judge:
-    return lambda urls: pl.Series([read(u) for u in urls.to_list()], dtype=pl.String)
+def _decoded_keyword(value: str) -> str | None:
+    return None if value == "0" else cut(decoded(value)) or None

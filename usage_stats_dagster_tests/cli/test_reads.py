@@ -141,7 +141,7 @@ def test_no_index_and_bad_settings(usage_stats, monkeypatch):
     monkeypatch.setenv("USAGE_STATS_INDEX__PATH", "elsewhere.db")
     assert "no index at elsewhere.db" in usage_stats("items", code=1).stderr
     monkeypatch.setenv("USAGE_STATS_INDEX__KIND", "paper")
-    assert "index.kind" in json.loads(usage_stats("items", "--json", code=1).stderr)["error"]["message"]
+    assert "index.kind" in json.loads(usage_stats("items", "--json", code=2).stderr)["error"]["message"]
 
 
 def test_volumes(usage_stats, tmp_path):

@@ -12,7 +12,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from usage_stats_dagster.documents.contract import to_source
 from usage_stats_dagster.index.embedded import EmbeddedIndex
 from usage_stats_dagster.index.interface import (
     DocumentIndexError,
@@ -21,6 +24,7 @@ from usage_stats_dagster.index.interface import (
     IndexReport,
     Selection,
 )
+from usage_stats_dagster.index.source import sources
 from usage_stats_dagster.schemas import SchemaMismatchError
 from usage_stats_dagster_tests.index.documents import IDENTIFIERS, document, frame
 
@@ -93,6 +97,12 @@ def test_sources_are_kept_byte_for_byte(index):
     expected = {**documents.row(2, named=True), "date": "2025-03-01T00:00:00"}
     assert stored[IDENTIFIERS[2]] == expected
     assert list(stored[IDENTIFIERS[2]]) == list(expected)
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, unique=True), st.none() | st.integers(0, 2**40))
+def test_the_indexed_json_is_the_contract_s(identifiers, figure):
+    documents = frame(*(document(1, D1, i, {"br": 1}, total_item_requests=figure) for i in identifiers))
+    assert [s.encode() for s in sources(documents)] == list(to_source(documents))
 
 
 @pytest.mark.parametrize(

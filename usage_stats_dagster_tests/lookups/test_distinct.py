@@ -1,5 +1,5 @@
 import polars as pl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from usage_stats_dagster.lookups.distinct import Memo, per_distinct
@@ -7,6 +7,7 @@ from usage_stats_dagster.lookups.distinct import Memo, per_distinct
 values = st.lists(st.one_of(st.none(), st.sampled_from(["", "a", "é", "日本"]), st.text(max_size=3)), max_size=30)
 
 
+@settings(deadline=None)
 @given(values)
 def test_each_distinct_value_is_judged_once_and_each_row_gets_its_verdict(rows):
     seen: list[str] = []

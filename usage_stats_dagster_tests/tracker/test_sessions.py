@@ -1,20 +1,16 @@
-"""Where visits begin: against the plain model, on both engines, and each rule by example."""
+"""Where visits begin: against the plain model, and each rule by example."""
 
 from __future__ import annotations
 
 from datetime import date
 from typing import Any
 
-import duckdb
 import polars as pl
 import pytest
 from hypothesis import given, settings
-from polars.testing import assert_frame_equal
 
 from usage_stats_dagster import engine
-from usage_stats_dagster.engine import Frame, wrap
-from usage_stats_dagster.schemas import EVENTS, VISITS
-from usage_stats_dagster.tracker.events import events
+from usage_stats_dagster.engine import wrap
 from usage_stats_dagster.tracker.sessions import BY, ORDER, day_offset, sessions
 from usage_stats_dagster.tracker.visits import visits
 from usage_stats_dagster_tests.tracker.worlds import CLIENTS, DAY, REFERRERS, frame, hit, model, worlds
@@ -51,39 +47,6 @@ def test_visits_are_those_of_the_model(hits: pl.DataFrame) -> None:
         assert row["idvisitor"] == f"{visitor:016x}"
         assert row["robot"] == first["robot"]
     assert not by_id
-
-
-class Polars:
-    """Tables as Polars' lazy frames."""
-
-    def __call__(self, table: pl.DataFrame) -> Frame:
-        return wrap(table.lazy())
-
-
-class DuckDB:
-    """Tables as relations of one connection."""
-
-    def __init__(self) -> None:
-        # No extension is fetched: without ICU, DuckDB hands out times in UTC.
-        self.connection = duckdb.connect(config={"autoinstall_known_extensions": False})
-
-    def __call__(self, table: pl.DataFrame) -> Frame:
-        return wrap(self.connection.from_arrow(table.to_arrow()))
-
-
-def both_tables(on: Polars | DuckDB, hits: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Events and visits of prepared hits, in one order."""
-    found = sessions(on(hits), DAY)
-    made_events, made_visits = engine.collect(events(found, 4)), engine.collect(visits(found, on(CLIENTS), 4))
-    return EVENTS.conform(made_events).sort("idlink_va"), VISITS.conform(made_visits).sort("idvisit")
-
-
-@given(worlds())
-@settings(max_examples=25, deadline=None)
-def test_duckdb_gives_what_polars_gives(hits: pl.DataFrame) -> None:
-    """The transforms are engine-neutral: row for row equal."""
-    for ours, theirs in zip(both_tables(Polars(), hits), both_tables(DuckDB(), hits), strict=True):
-        assert_frame_equal(ours, theirs)
 
 
 @pytest.mark.parametrize(

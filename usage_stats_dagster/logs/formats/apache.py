@@ -18,17 +18,18 @@ from usage_stats_dagster.logs.formats.regex import RegexFormat
 # A quoted field: a backslash keeps a quote inside; stray quotes stay inside too, as long as what follows the field fits.
 IN_QUOTES = r"(?:[^\\]|\\.|\\)*?"
 # A host or address, or in its place the list of X-Forwarded-For.
-_IP = r'(?P<ip>[^\s,"\-][^\s,"]*(?:,\s*[^\s,"]+)*)\s+'
-_HOST = r"(?P<host>[0-9A-Za-z_.\-]*)(?::[0-9]+)?\s+"
-_WORD = r"\S+\s+"
-_USER = r"(?:\S+|\S.*?\S)\s+"  # log-in names may hold blanks
-TIME = r"\[(?P<time>[^\]]+)\]\s+"
-REQUEST = rf'"(?P<method>[^\s"]+)\s+(?P<path>{IN_QUOTES})\s+[^\s"]+"\s+'
-STATUS = r"(?P<status>[0-9]{3})\s+\S+"
-AGENT = rf'\s+"(?P<referrer>{IN_QUOTES})"\s+"(?P<user_agent>{IN_QUOTES})"'
-END = r"(?:\s.*)?$"
+_IP = r'(?P<ip>[^ \t,"\-][^ \t,"]*(?:,[ \t]*[^ \t,"]+)*)[ \t]+'
+_NAME = r'(?:\[[0-9A-Fa-f:.]+\]|[^ \t":,\[\]]*)'
+_HOST = rf"(?P<host>{_NAME})(?::[0-9]+)?[ \t]+"
+_WORD = r"[^ \t]+[ \t]+"
+_USER = r"(?:[^ \t]+|[^ \t].*?[^ \t])[ \t]+"  # log-in names may hold blanks
+TIME = r"\[(?P<time>[^\]]+)\][ \t]+"
+REQUEST = rf'"(?P<method>[^ \t"]+)[ \t]+(?P<path>{IN_QUOTES})[ \t]+[^ \t"]+"[ \t]+'
+STATUS = r"(?P<status>[0-9]{3})[ \t]+[^ \t]+"
+AGENT = rf'[ \t]+"(?P<referrer>{IN_QUOTES})"[ \t]+"(?P<user_agent>{IN_QUOTES})"'
+END = r"(?:[ \t].*)?$"
 _ADDRESS = r"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?::[0-9]+)?|\[?[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]?(?::[0-9]+)?|unknown)"
-_FORWARDED = rf'\s+"(?P<forwarded>-|{_ADDRESS}(?:,\s*{_ADDRESS})*)"'
+_FORWARDED = rf'[ \t]+"(?P<forwarded>-|{_ADDRESS}(?:,[ \t]*{_ADDRESS})*)"'
 
 _FRONTS = {
     ("ip", "ident", "user"): _IP + _WORD + _USER,
@@ -49,20 +50,21 @@ class ApacheFormat(RegexFormat):
     def __init__(self, name: str, front: tuple[str, ...], quotes: int) -> None:
         self._front = front
         self._quotes = quotes
-        super().__init__(name, rf"^\s*{_FRONTS[front]}{TIME}{REQUEST}{STATUS}{_TAILS[quotes]}")
+        super().__init__(name, rf"^[ \t]*{_FRONTS[front]}{TIME}{REQUEST}{STATUS}{_TAILS[quotes]}")
 
     def fields(self, lines: pl.Series, state: str | None) -> pl.DataFrame:
         """See LogFormat."""
         del state
         found = self.fill(lines, self._cut(lines))
         if "host" in self._front:
-            found = found.with_columns(pl.col("host").str.splitn(":", 2).struct[0])
+            found = found.with_columns(pl.col("host").str.extract(rf"^({_NAME})"))
         return complete(found, pl.col("time").is_not_null())
 
     def _cut(self, lines: pl.Series) -> pl.DataFrame:
         """The fields of the lines that are just as usual; a null time marks the others."""
         cut = lines.alias("text").str.splitn('"', self._quotes + 1).struct.unnest()
         cut = cut.with_columns(
+            lines.alias("line"),
             pl.col("field_0")
             .str.splitn(" ", len(self._front) + 1)
             .struct.rename_fields([*self._front, "time"])
@@ -87,10 +89,17 @@ class ApacheFormat(RegexFormat):
             (time.str.len_bytes() == _TIME_LENGTH)
             & time.str.starts_with("[")
             & time.str.ends_with("] ")
-            & ~pl.any_horizontal(pl.col(c) == "" for c in ("ip", "method", "path", "protocol"))
-            & ~pl.col("ip").str.contains(r"^-|,$")
+            & ~pl.any_horizontal(
+                pl.col(c) == "" for c in (*(f for f in self._front if f != "host"), "method", "path", "protocol")
+            )
+            & ~pl.col("line").str.contains("\t", literal=True)
+            & ~pl.any_horizontal(pl.col("ip").str.starts_with(c) for c in ("-", ","))
+            & ~pl.col("ip").str.ends_with(",")
+            & ~pl.col("ip").str.contains(",,", literal=True)
             & ~protocol.str.contains(" ", literal=True)
         )
+        if "host" in self._front:
+            usual &= pl.col("host").str.contains(rf"^{_NAME}(?::[0-9]+)?$")
         if self._quotes == 2:
             return usual & last.str.contains(r"^ [0-9]{3} [^ ]+(?: |$)")
         usual &= pl.col("field_2").str.contains(r"^ [0-9]{3} [^ ]+ $") & (pl.col("field_4") == " ")
@@ -113,8 +122,10 @@ APACHE = (
 OVH = ApacheFormat("ovh", ("ip", "host", "user"), 6)
 """`ip host user [time] …`: looks like combined with the host as identd's answer, so it is never sniffed, only asked for."""
 
-ICECAST = RegexFormat("icecast2", rf"^\s*{_FRONTS['ip', 'ident', 'user']}{TIME}{REQUEST}{STATUS}{AGENT}\s+[0-9\-]+\s*$")
+ICECAST = RegexFormat(
+    "icecast2", rf"^[ \t]*{_FRONTS['ip', 'ident', 'user']}{TIME}{REQUEST}{STATUS}{AGENT}[ \t]+[0-9\-]+[ \t]*$"
+)
 """Combined and the seconds listened: the same fields as combined, which wins when sniffed (upstream: icecast2)."""
 
-GANDI = RegexFormat("gandi", rf"^\s*{_HOST}{_IP}{_WORD}{_USER}{TIME}\([^)]*\)\s+{REQUEST}{STATUS}{AGENT}{END}")
+GANDI = RegexFormat("gandi", rf"^\s*{_HOST}{_IP}{_WORD}{_USER}{TIME}\([^)]*\)[ \t]+{REQUEST}{STATUS}{AGENT}{END}")
 """Gandi simple hosting: combined with the host in front and the time taken in brackets before the request."""

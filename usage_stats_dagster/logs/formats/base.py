@@ -77,3 +77,9 @@ def complete(fields: pl.DataFrame, matched: pl.Expr, comment: pl.Expr | None = N
         (pl.lit(value=False) if comment is None else comment).alias(COMMENT),
     ]
     return fields.with_columns(*absent, *marks).select(*FIELDS, MATCHED, COMMENT)
+
+
+def unmatched(count: int) -> pl.DataFrame:
+    """So many lines of which none matched."""
+    none = {f: pl.Series([None], dtype=pl.String).new_from_index(0, count) for f in FIELDS}
+    return complete(pl.DataFrame(none), pl.lit(value=False))

@@ -17,14 +17,14 @@ class RegexFormat(LogFormat):
     def __init__(self, name: str, pattern: str, *, times: tuple[str, ...] = (APACHE_TIME, *ISO_TIMES)) -> None:
         self.name = name
         self.times = times
-        self._pattern = pattern
+        self.pattern = pattern
         groups = pl.Series("text", [""]).str.extract_groups(pattern).struct.fields
         self.gives = frozenset("time" if g in ("date", "clock") else g for g in groups) & {*FIELDS, FORWARDED}
 
     def fields(self, lines: pl.Series, state: str | None) -> pl.DataFrame:
         """See LogFormat."""
         del state
-        found = groups_of(lines, self._pattern)
+        found = groups_of(lines, self.pattern)
         return complete(self.tidy(found), pl.col("time").is_not_null())
 
     def fill(self, lines: pl.Series, fast: pl.DataFrame) -> pl.DataFrame:
@@ -32,7 +32,7 @@ class RegexFormat(LogFormat):
         left = fast.get_column("time").is_null()
         if not left.any():
             return fast
-        slow = groups_of(lines.filter(left), self._pattern)
+        slow = groups_of(lines.filter(left), self.pattern)
         absent = [pl.lit(None, pl.String).alias(c) for c in fast.columns if c not in slow.columns]
         both = pl.concat([fast, slow.with_columns(absent).select(fast.columns)], rechunk=True)
         row, slow_row = pl.int_range(fast.height), fast.height - 1 + left.cum_sum().cast(pl.Int64)

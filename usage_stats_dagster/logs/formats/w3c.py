@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 import polars as pl
 
-from usage_stats_dagster.logs.formats.base import COMMENT, FIELDS, ISO_TIMES, LogFormat, complete
+from usage_stats_dagster.logs.formats.base import COMMENT, FIELDS, ISO_TIMES, LogFormat, complete, unmatched
 
 _COLUMNS = {
     "ip": ("c-ip",),
@@ -69,34 +69,38 @@ class W3cFormat(LogFormat):
         return pl.concat(stretches) if stretches else self._stretch(lines, state)
 
     def _stretch(self, lines: pl.Series, header: str | None) -> pl.DataFrame:
-        columns = header.removeprefix(_FIELDS_MARK).split() if header else []
-        where = {
-            field: next((columns.index(n) for n in names if n in columns), None) for field, names in _COLUMNS.items()
-        }
-        mine = all(c in columns for c in self._has) and not any(c in columns for c in self._lacks)
-        readable = where["clock"] is not None and (where["stem"] is not None or where["uri"] is not None)
         comment = lines.str.starts_with("#").alias(COMMENT)
-        if not (mine and readable and where["date"] is not None):
-            empty = pl.DataFrame({f: pl.Series([None], dtype=pl.String).new_from_index(0, len(lines)) for f in FIELDS})
-            return complete(empty.with_columns(comment), pl.lit(value=False), pl.col(COMMENT))
-        cells = self._cells(lines.set(comment, None) if comment.any() else lines, len(columns), where)
+        where = self._where(header)
+        if where is None:
+            return unmatched(len(lines)).with_columns(comment)
+        cells = self._cells(lines.set(comment, None) if comment.any() else lines, len(_columns(header)), where)
         cells = cells.with_columns(comment, time=pl.concat_str("date", "clock", separator=" "), **self._url(cells))
         decode = _unquote if self._encoded else _plus
         cells = cells.with_columns(decode("user_agent"), pl.col("host").str.replace(r":[0-9]+$", ""))
         return complete(cells, pl.col("time").is_not_null(), pl.col(COMMENT))
 
+    def reads_header(self, text: str) -> bool:
+        """Whether the text's last `#Fields` line is of this member: a log may be all header, on a quiet day."""
+        return self._where(self.next_state(None, text.encode())) is not None
+
+    def _where(self, header: str | None) -> dict[str, int | None] | None:
+        """Where the header puts each field; None when it is another member's or lacks time or path."""
+        columns = _columns(header)
+        where = {f: next((columns.index(n) for n in names if n in columns), None) for f, names in _COLUMNS.items()}
+        mine = all(c in columns for c in self._has) and not any(c in columns for c in self._lacks)
+        timed = where["date"] is not None and where["clock"] is not None
+        return where if mine and timed and (where["stem"] is not None or where["uri"] is not None) else None
+
     def _cells(self, lines: pl.Series, count: int, where: dict[str, int | None]) -> pl.DataFrame:
         """The needed columns: by cutting at tabs or blanks where that gives the right number, else by a pattern that knows quotes."""
-        separator = "\t" if lines.str.contains("\t", literal=True).sum() * 2 > len(lines) - lines.null_count() else " "
-        cut = lines.alias("text").str.splitn(separator, count + 1).struct.unnest()
-        last, beyond = pl.col(f"field_{count - 1}"), pl.col(f"field_{count}")
-        usual = cut.select(
-            (last.is_not_null() & (last != "") & beyond.is_null() & ~lines.str.contains('"', literal=True)).fill_null(
-                value=False
-            )
-        ).to_series()
         needed = {f: i for f, i in where.items() if i is not None}
-        fast = cut.select(pl.when(usual).then(pl.col(f"field_{i}")).alias(f) for f, i in needed.items())
+        tabs = lines.str.contains("\t", literal=True).fill_null(value=False)
+        fast = pl.DataFrame(schema=dict.fromkeys(needed, pl.String))
+        for separator, these in (("\t", tabs), (" ", ~tabs)):
+            if these.any():
+                some = _cut(lines if these.all() else lines.set(~these, None), separator, count, needed)
+                fast = some if fast.is_empty() else fast.select(pl.coalesce(f, some.get_column(f)) for f in needed)
+        usual = fast.get_column("date").is_not_null()
         left = ~usual & lines.is_not_null()
         if left.any():
             quoted = (
@@ -127,6 +131,18 @@ class W3cFormat(LogFormat):
             host = pl.when(cut.struct["host"] != "").then(cut.struct["host"])
             return {"path": pl.coalesce(from_stem, with_query), "host": pl.coalesce("host", host)}
         return {"path": from_stem}
+
+
+def _columns(header: str | None) -> list[str]:
+    return header.removeprefix(_FIELDS_MARK).split() if header else []
+
+
+def _cut(lines: pl.Series, separator: str, count: int, needed: dict[str, int]) -> pl.DataFrame:
+    """The needed columns of the lines that have no quotes and as many columns as the header; nulls for others."""
+    cut = lines.alias("text").str.splitn(separator, count + 1).struct.unnest()
+    last, beyond = pl.col(f"field_{count - 1}"), pl.col(f"field_{count}")
+    usual = (last != "") & beyond.is_null() & ~lines.str.contains('"', literal=True)
+    return cut.select(pl.when(usual).then(pl.col(f"field_{i}")).alias(f) for f, i in needed.items())
 
 
 @lru_cache(maxsize=64)
