@@ -16,12 +16,14 @@ from benchmarks.measure import (
     FailedRunError,
     best,
     check_lines,
+    environment,
     generate,
     machine,
     megabytes,
     table,
     usage_stats,
     warm,
+    warm_code,
     workspace,
 )
 
@@ -38,6 +40,7 @@ def main() -> int:
     warm(logs)
     costs = {}
     try:
+        warm_code(SETTINGS)
         for name, options in (("stages alone", ["--plain"]), ("through Dagster", [])):
             runs = []
             for _ in range(args.repeat):
@@ -50,7 +53,7 @@ def main() -> int:
             ("importing the stages", "usage_stats_dagster.pipeline.run"),
             ("importing the graph too", "usage_stats_dagster.defs.run"),
         ):
-            costs[name] = best([sys.executable, "-c", f"import {module}"], repeat=args.repeat)
+            costs[name] = best([sys.executable, "-c", f"import {module}"], repeat=args.repeat, env=environment())
     except FailedRunError as e:
         print(f"a run failed: {e}", file=sys.stderr)
         return 1

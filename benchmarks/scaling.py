@@ -20,6 +20,7 @@ from benchmarks.measure import (
     table,
     usage_stats,
     warm,
+    warm_code,
     workspace,
 )
 
@@ -35,6 +36,7 @@ def main() -> int:
     lengths = [START_UP_LINES, *sorted(int(n.replace("_", "")) for n in args.lines.split(","))]
 
     print(machine())
+    warm_code(SETTINGS)
     rows: list[tuple[str, ...]] = []
     start_up = 0.0
     for lines in lengths:

@@ -111,7 +111,7 @@ class RulesSection(_Section):
     behaviour_few_actions: int = Field(10, ge=0)
     behaviour_many_actions: int = Field(100, ge=1)
     behaviour_seconds_per_action: int = Field(2, ge=0)
-    assets: Regex = r"\.[A-Za-z0-9]{2,5}\.(jpg|jpeg|png)$"
+    assets: Regex = r"(?i)\.[a-z0-9]{2,5}\.(jpg|jpeg|png)$"
     double_click_seconds: int = Field(30, ge=0, le=3600)
     delivered_methods: tuple[str, ...] = ("GET",)
     delivered_statuses: tuple[int, ...] = (200, 304)

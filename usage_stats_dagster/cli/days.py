@@ -34,6 +34,10 @@ _STATUS_SCHEMA = pl.Schema(
         "events": pl.Int64, "robots": pl.Int64, "views": pl.Int64, "downloads": pl.Int64, "note": pl.String,
     }
 )  # fmt: skip
+_LOGS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "idsite": pl.Int32, "path": pl.String, "status": pl.String, "format": pl.String, "lines": pl.Int64,
+    "first_time": pl.Datetime("us"), "last_time": pl.Datetime("us"), "message": pl.String,
+}  # fmt: skip
 _VOLUMES = ("events", "robots", "visits", "views", "downloads", "searches")
 
 
@@ -58,8 +62,8 @@ def register(app: typer.Typer) -> None:
 
 
 def status_command(
-    day: str = DayOption, first: str = FromOption, last: str = ToOption, site: list[str] = SiteOption,
-    format: Format = FormatOption, json: bool = JsonOption, output: Path = OutputOption,
+    day: str | None = DayOption, first: str | None = FromOption, last: str | None = ToOption, site: list[str] | None = SiteOption,
+    format: Format = FormatOption, json: bool = JsonOption, output: Path | None = OutputOption,
 ) -> None:  # fmt: skip
     """How far each site's day has come: queue, partial, loaded, pretable, calculated, done."""
     format = Format.json if json else format
@@ -122,8 +126,8 @@ def volumes_frame(
 
 
 def account_command(
-    day: str = DayOption, first: str = FromOption, last: str = ToOption, site: list[str] = SiteOption,
-    format: Format = FormatOption, json: bool = JsonOption, output: Path = OutputOption,
+    day: str | None = DayOption, first: str | None = FromOption, last: str | None = ToOption, site: list[str] | None = SiteOption,
+    format: Format = FormatOption, json: bool = JsonOption, output: Path | None = OutputOption,
 ) -> None:  # fmt: skip
     """The accounting from lines to documents; exit code 1 when a sum does not close."""
     from usage_stats_dagster.pipeline.account import account  # noqa: PLC0415
@@ -165,10 +169,10 @@ def waiting_logs(ws: Workspace, sites: list[int] | None) -> list[tuple[str, str]
 
 def logs_command(
     context: typer.Context,
-    site: list[str] = SiteOption,
+    site: list[str] | None = SiteOption,
     format: Format = FormatOption,
     json: bool = JsonOption,
-    output: Path = OutputOption,
+    output: Path | None = OutputOption,
 ) -> None:
     """Every path that was looked at, and what became of it."""
     if context.invoked_subcommand is not None:
@@ -193,17 +197,7 @@ def logs_command(
                         "first_time": log["first_time"] if log else None, "last_time": log["last_time"] if log else None, "message": r["message"],
                     }
                 )  # fmt: skip
-        schema = {
-            "idsite": pl.Int32,
-            "path": pl.String,
-            "status": pl.String,
-            "format": pl.String,
-            "lines": pl.Int64,
-            "first_time": pl.Datetime("us"),
-            "last_time": pl.Datetime("us"),
-            "message": pl.String,
-        }
-        emit(pl.DataFrame(rows, schema=schema), format, title="Logs", out=output)
+        emit(pl.DataFrame(rows, schema=_LOGS_SCHEMA), format, title="Logs", out=output)
 
 
 def accept_command(path: Path) -> None:
@@ -236,8 +230,8 @@ def _decide_log(path: Path, decision: str, then: str) -> None:
 
 
 def rejects_command(
-    site: list[str] = SiteOption, top: int = typer.Option(50, "--top", min=1, help="So many lines."),
-    format: Format = FormatOption, json: bool = JsonOption, output: Path = OutputOption,
+    site: list[str] | None = SiteOption, top: int = typer.Option(50, "--top", min=1, help="So many lines."),
+    format: Format = FormatOption, json: bool = JsonOption, output: Path | None = OutputOption,
 ) -> None:  # fmt: skip
     """Lines that no format could read: log, line number, reason and first characters (IPs masked)."""
     from usage_stats_dagster.pipeline.log_import import side_file  # noqa: PLC0415

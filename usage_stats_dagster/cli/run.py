@@ -34,11 +34,11 @@ def register(app: typer.Typer) -> None:
 
 
 def run_command(
-    day: str = typer.Option(None, "--day", help="The day to make, YYYY-MM-DD."),
-    first: str = typer.Option(None, "--from", help="First day."),
-    last: str = typer.Option(None, "--to", help="Last day."),
-    sites: list[str] = typer.Option(None, "--sites", "--site", help="Site ids, such as 1,2; all by default."),
-    logs: Path = typer.Option(None, "--logs", help="A folder that stands in for the configured log folders."),
+    day: str | None = typer.Option(None, "--day", help="The day to make, YYYY-MM-DD."),
+    first: str | None = typer.Option(None, "--from", help="First day."),
+    last: str | None = typer.Option(None, "--to", help="Last day."),
+    sites: list[str] | None = typer.Option(None, "--sites", "--site", help="Site ids, such as 1,2; all by default."),
+    logs: Path | None = typer.Option(None, "--logs", help="A folder that stands in for the configured log folders."),
     plain: bool = typer.Option(
         False, "--plain", help="The same stages without Dagster's record of the run: two seconds less."
     ),

@@ -45,7 +45,8 @@ def with_kind(events: Frame) -> Frame:
     action = c("item_action").fill_null("")
     typed = c("action_type").fill_null(OTHER)
     kind = (
-        nw.when((typed == SEARCH) | (action == "search"))
+        # A result link such as /handle/1/2?query=x is a search to Matomo, an act on the item to the platform's rules.
+        nw.when((action == "search") | ((typed == SEARCH) & (action == "")))
         .then(nw.lit(SEARCH))
         .when((typed == OUTLINK) | (action == "outlink"))
         .then(nw.lit(OUTLINK))
@@ -58,7 +59,9 @@ def with_kind(events: Frame) -> Frame:
         .otherwise(nw.lit(OTHER))
     )
     kept = {reason_column(v): nw.lit(0).cast(nw.Int8) for v in VOCABULARIES}
-    return events.with_columns(kind=kind.cast(nw.Int8), **kept)
+    # Matomo stores no URL with a search; where it is an act on an item, the item stands in for it.
+    url = nw.coalesce(c("action_url"), c("identifier"))
+    return events.with_columns(kind=kind.cast(nw.Int8), action_url=url, **kept)
 
 
 def robots(events: Frame, rules: RulesSection) -> Frame:

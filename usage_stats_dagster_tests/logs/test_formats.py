@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from usage_stats_dagster.logs.formats import FORMATS, NAMES, named
 from usage_stats_dagster.logs.formats.base import FIELDS
-from usage_stats_dagster.logs.formats.regex import RegexFormat
+from usage_stats_dagster.logs.formats.json_values import values
+from usage_stats_dagster.logs.formats.regex import IN_QUOTES, RegexFormat
 from usage_stats_dagster.logs.sniff import UnknownFormatError, detect
 
 
@@ -188,7 +189,25 @@ LINE = st.builds(
 def test_cutting_reads_what_the_pattern_reads(lines, name):
     """The fast way is for speed alone: on any line it gives just what the pattern gives."""
     quick = named(name)
+    alone = quick.pattern.replace(
+        IN_QUOTES, r"(?:\\.|[^\\]|\\)*?"
+    )  # the same, so spelled that no simpler one is tried first
+    assert parse(lines, quick) == parse(lines, RegexFormat(name, alone))
     assert parse(lines, quick) == parse(lines, RegexFormat(name, quick.pattern))
+
+
+OBJECTS = st.sampled_from([
+    '{"status":200,"ts":1740823200.25,"r":{"u":["\\u00e9 \\"x\\""]}}', '{"status":"304"} ', '{"status":null}', "{}", "", "x", '{"status":20', '{"r":"no object"}',
+    '{"status":"x}', '{","r":1}', '{"status":1},{"status":2}', '{"status":1} , {"status":2}', '{"status":{"a":1}}', '{"r":{"u":[]}}', "[1]", '{"status":1}{"status":2}',
+])  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(OBJECTS, min_size=1, max_size=80))
+def test_a_broken_object_spoils_no_other_line(lines):
+    places = [("status",), ("ts",), ("r", "u", "0")]
+    alone = {text: values(pl.Series([text]), places).row(0) for text in set(lines)}
+    assert values(pl.Series(lines), places).rows() == [alone[text] for text in lines]
 
 
 def test_custom_regex():

@@ -13,7 +13,7 @@ from usage_stats_dagster_tests.metrics.frames import Row
 
 
 def kind(e: Row) -> str | None:
-    if e["action_type"] == 8 or e["item_action"] == "search":
+    if e["item_action"] == "search" or (e["action_type"] == 8 and e["item_action"] is None):
         return "search"
     if e["action_type"] == 2 or e["item_action"] == "outlink":
         return "outlink"
@@ -53,7 +53,7 @@ def reason(e: Row, vocabulary: str, visits: dict[int, Row], settings: Settings, 
 
 def is_double_click(e: Row, kept: Sequence[Row], seconds: int) -> bool:
     def key(x: Row) -> tuple:
-        return x["idvisitor"], x["action_url"], x["action_type"]
+        return x["idvisitor"], x["action_url"] or x["identifier"], x["action_type"]
 
     def place(x: Row) -> tuple:
         return x["server_time"], x["idlink_va"]

@@ -13,10 +13,8 @@ from __future__ import annotations
 import polars as pl
 
 from usage_stats_dagster.logs.formats.base import complete
-from usage_stats_dagster.logs.formats.regex import RegexFormat
+from usage_stats_dagster.logs.formats.regex import IN_QUOTES, PATH, RegexFormat
 
-# A quoted field: a backslash keeps a quote inside; stray quotes stay inside too, as long as what follows the field fits.
-IN_QUOTES = r"(?:[^\\]|\\.|\\)*?"
 # A host or address, or in its place the list of X-Forwarded-For.
 _IP = r'(?P<ip>[^ \t,"\-][^ \t,"]*(?:,[ \t]*[^ \t,"]+)*)[ \t]+'
 _NAME = r'(?:\[[0-9A-Fa-f:.]+\]|[^ \t":,\[\]]*)'
@@ -24,7 +22,7 @@ _HOST = rf"(?P<host>{_NAME})(?::[0-9]+)?[ \t]+"
 _WORD = r"[^ \t]+[ \t]+"
 _USER = r"(?:[^ \t]+|[^ \t].*?[^ \t])[ \t]+"  # log-in names may hold blanks
 TIME = r"\[(?P<time>[^\]]+)\][ \t]+"
-REQUEST = rf'"(?P<method>[^ \t"]+)[ \t]+(?P<path>{IN_QUOTES})[ \t]+[^ \t"]+"[ \t]+'
+REQUEST = rf'"(?P<method>[^ \t"]+)[ \t]+{PATH}[ \t]+[^ \t"]+"[ \t]+'
 STATUS = r"(?P<status>[0-9]{3})[ \t]+[^ \t]+"
 AGENT = rf'[ \t]+"(?P<referrer>{IN_QUOTES})"[ \t]+"(?P<user_agent>{IN_QUOTES})"'
 END = r"(?:[ \t].*)?$"

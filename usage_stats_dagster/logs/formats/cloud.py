@@ -8,9 +8,9 @@ CDN log format.
 
 from __future__ import annotations
 
-from usage_stats_dagster.logs.formats.apache import AGENT, END, IN_QUOTES, REQUEST, TIME
+from usage_stats_dagster.logs.formats.apache import AGENT, END, REQUEST, TIME
 from usage_stats_dagster.logs.formats.base import EPOCH_MILLIS, ISO_TIMES
-from usage_stats_dagster.logs.formats.regex import RegexFormat
+from usage_stats_dagster.logs.formats.regex import IN_QUOTES, RegexFormat
 
 # A request line with an absolute URL, cut into host and path.
 _ABSOLUTE = r'"(?P<method>[^\s"]+)\s+[a-z]+://(?P<host>[^/:\s"]*)(?::[0-9]+)?(?P<path>/[^"]*?)\s+[^\s"]+"'
@@ -25,7 +25,7 @@ CLOUD = (
     RegexFormat(
         "elb",
         r"^(?:(?:https?|h2|grpcs|wss?)\s+)?(?P<time>[0-9]{4}-[0-9\-]+T\S+)\s+\S+\s+"
-        rf"{_IP_PORT}\S+\s+{_TIMES_TAKEN}(?P<status>[0-9]{{3}})\s+\S+\s+\S+\s+\S+\s+{_ABSOLUTE}(?:\s+\"(?P<user_agent>{IN_QUOTES})\")?{END}",
+        rf"{_IP_PORT}\S+\s+{_TIMES_TAKEN}(?P<status>[0-9]{{3}})\s+\S+\s+\S+\s+\S+\s+{_ABSOLUTE}(?:\s+\"(?P<user_agent>{IN_QUOTES})\"(?:\s.*)?|\s*)$",
         times=ISO_TIMES,
     ),
     RegexFormat(

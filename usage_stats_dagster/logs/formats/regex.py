@@ -10,21 +10,32 @@ import polars as pl
 
 from usage_stats_dagster.logs.formats.base import APACHE_TIME, FIELDS, FORWARDED, ISO_TIMES, LogFormat, complete
 
+# A quoted field: a backslash keeps a quote inside; stray quotes stay inside too, as long as what follows the field fits.
+IN_QUOTES = r"(?:[^\\]|\\.|\\)*?"
+PATH = rf"(?P<path>{IN_QUOTES})"
+
 
 class RegexFormat(LogFormat):
-    """Lines that one pattern reads; its groups are FIELDS, or `date` and `clock` for a time in two parts."""
+    """Lines that one pattern reads; its groups are FIELDS, or `date` and `clock` for a time in two parts.
+
+    Where the pattern has IN_QUOTES or PATH, a simpler one is tried first, in which they hold neither quote nor backslash
+    (nor blank): it reads the same from the lines it matches, four times faster.
+    """
 
     def __init__(self, name: str, pattern: str, *, times: tuple[str, ...] = (APACHE_TIME, *ISO_TIMES)) -> None:
         self.name = name
         self.times = times
         self.pattern = pattern
+        self._simple = pattern.replace(PATH, r'(?P<path>[^ \t"\\]+)').replace(IN_QUOTES, r'[^"\\]*')
         groups = pl.Series("text", [""]).str.extract_groups(pattern).struct.fields
         self.gives = frozenset("time" if g in ("date", "clock") else g for g in groups) & {*FIELDS, FORWARDED}
 
     def fields(self, lines: pl.Series, state: str | None) -> pl.DataFrame:
         """See LogFormat."""
         del state
-        found = groups_of(lines, self.pattern)
+        found = groups_of(lines, self._simple)
+        if self._simple != self.pattern:
+            found = self.fill(lines, found)
         return complete(self.tidy(found), pl.col("time").is_not_null())
 
     def fill(self, lines: pl.Series, fast: pl.DataFrame) -> pl.DataFrame:
