@@ -177,7 +177,7 @@ def _volumes_command(volumes_frame: VolumesFrame) -> Callable[..., None]:
                     format,
                     title=title,
                     out=output,
-                    totals=total(table, counts),
+                    totals=total(table, [c for c in counts if c in table.columns]),
                     note=f"drawn to {png}" if png else None,
                 )
             else:

@@ -6,6 +6,8 @@ What belongs here: options, progress, and the summary afterwards. What does not:
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import time
 from datetime import date
 from pathlib import Path
@@ -100,8 +102,6 @@ def demo_command(
 
 
 def _demo(folder: Path, days: int) -> None:
-    import shutil  # noqa: PLC0415
-
     from usage_stats_dagster.cli.days import account_command  # noqa: PLC0415
     from usage_stats_dagster.samples.world import make_sample  # noqa: PLC0415
 
@@ -121,8 +121,7 @@ def _demo(folder: Path, days: int) -> None:
     os.chdir(folder)
     try:
         typer.echo("Running the graph: logs → visits, events → metrics → documents → index …", err=True)
-        if "DAGSTER_HOME" not in os.environ:
-            os.environ["DAGSTER_HOME"] = str(_dagster_home())
+        os.environ["DAGSTER_HOME"] = str(_dagster_home())
         work(open_workspace(), None, None, None, plain=False)
         typer.echo()
         from usage_stats_dagster.cli.reads import items  # noqa: PLC0415
@@ -132,9 +131,11 @@ def _demo(folder: Path, days: int) -> None:
         account_command(day=None, first=None, last=None, site=None, format=Format.table, json=False, output=None)
     finally:
         os.chdir(home)
+    me = Path(sys.argv[0])
+    program = me.name if shutil.which(me.name) else os.path.relpath(me.resolve(), folder.resolve())
     typer.echo(
-        f"\nLook further:\n  cd {folder}\n  usage-stats items --by month --countries\n  usage-stats volumes\n"
-        "See it in Dagster: `make dev` in the project's folder, then open the address that it prints.",
+        f"\nLook further:\n  cd {folder}\n  {program} items --by month --countries --top 5\n  {program} volumes --by day\n"
+        f"  {program} rejects\nSee it in Dagster: `make dev` in the project's folder, then open the address that it prints."
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any, cast
 import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, RowMapping
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from usage_stats_dagster.ledger.tables import LogStatus, date_status, log_day, log_file, log_file_summary, log_path
 
@@ -57,7 +57,7 @@ class Ledger:
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError) as e:
             msg = f"ledger.url = {url!r} can't be used ({e}): use 'sqlite:///data/ledger.db' or another SQLAlchemy URL"
             raise LedgerError(msg) from e
-        except OperationalError as e:
+        except DBAPIError as e:
             msg = f"the ledger at {url} can't be opened ({e.orig}): is its folder there and writable?"
             raise LedgerError(msg) from e
 
@@ -67,7 +67,7 @@ class Ledger:
         try:
             with self._engine.begin() as c:
                 yield c
-        except OperationalError as e:
+        except DBAPIError as e:
             msg = f"the ledger at {self.url} can't be written ({e.orig}): is another program holding it, or the disk full?"
             raise LedgerError(msg) from e
 

@@ -90,7 +90,8 @@ def _figures(
         for m in metrics.values():
             for step, n in m.counts["steps"].get(vocabulary, {}).items():
                 steps[step] = steps.get(step, 0) + n
-        rows += [(idsite, f"steps: {vocabulary}", s, n) for s, n in steps.items()]
+        order = [s for s in ("kept", *ws.settings.rules.steps) if s in steps]
+        rows += [(idsite, f"steps: {vocabulary}", s, steps[s]) for s in (*order, *sorted(set(steps) - set(order)))]
         _close(
             result,
             f"site {idsite}: events of the days counted",

@@ -1,0 +1,145 @@
+"""The code location loads as Dagster's server loads it, and names what people and other programs rely on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+import yaml
+
+from usage_stats_dagster.definitions import defs
+from usage_stats_dagster.partitions import daily_partitions
+from usage_stats_dagster_tests.counter_cases import CASES
+from usage_stats_dagster_tests.platforms import Platform
+
+ROOT = Path(__file__).resolve().parents[2]
+ASSETS = {"imported_logs", "day_status", "visits", "events", "filtered_metrics", "documents", "indexed_documents"}
+
+
+def test_assets_and_what_each_says_of_itself() -> None:
+    graph = defs.resolve_asset_graph()
+    assert {k.to_user_string() for k in graph.get_all_asset_keys()} == ASSETS
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.owners, key
+        assert node.kinds, key
+        assert node.group_name != "default", key
+        assert node.description, key
+        assert isinstance(node.partitions_def, dg.DailyPartitionsDefinition), key
+
+
+def test_data_flows_one_way() -> None:
+    graph = defs.resolve_asset_graph()
+    parents = {k.to_user_string(): {p.to_user_string() for p in graph.get(k).parent_keys} for k in graph.get_all_asset_keys()}
+    assert parents == {
+        "imported_logs": set(),
+        "day_status": {"imported_logs"},
+        "visits": {"day_status"},
+        "events": {"day_status"},
+        "filtered_metrics": {"visits", "events"},
+        "documents": {"filtered_metrics"},
+        "indexed_documents": {"documents"},
+    }
+
+
+def test_checks_at_every_stage_block_where_sums_do_not_close() -> None:
+    graph = defs.resolve_asset_graph()
+    checks = {(k.asset_key.to_user_string(), k.name): graph.get_check_spec(k).blocking for k in graph.asset_check_keys}
+    assert all(checks.values())
+    assert {asset for asset, _ in checks} == ASSETS - {"day_status"}
+
+
+def test_sensor_schedule_and_jobs() -> None:
+    repository = defs.get_repository_def()
+    assert repository.get_sensor_def("log_folder_sensor").default_status == dg.DefaultSensorStatus.RUNNING
+    assert repository.get_schedule_def("stragglers_schedule").default_status == dg.DefaultScheduleStatus.RUNNING
+    assert {"daily_figures", "figures_from_events"} <= {j.name for j in repository.get_all_jobs()}
+
+
+def test_partitions_follow_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("USAGE_STATS_PLATFORM__TIME_ZONE", "America/Sao_Paulo")
+    monkeypatch.setenv("USAGE_STATS_PLATFORM__START_DATE", "2020-02-01")
+    made = daily_partitions()
+    assert made.get_first_partition_key() == "2020-02-01"
+    assert made.timezone == "America/Sao_Paulo"
+
+
+def test_workspace_and_project_agree_on_the_name() -> None:
+    workspace = yaml.safe_load((ROOT / "workspace.yaml").read_text())
+    (entry,) = workspace["load_from"]
+    assert entry["python_module"]["module_name"] == "usage_stats_dagster.definitions"
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["dg"]["project"]
+    assert entry["python_module"]["location_name"] == project["code_location_name"]
+
+
+def test_the_domain_imports_no_dagster() -> None:
+    code = "import sys, usage_stats_dagster.pipeline.run, usage_stats_dagster.cli.main; sys.exit('dagster' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_day_and_a_range_in_one_run_show_their_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    platform = Platform.make(tmp_path)
+    case = next(c for c in CASES if c.name == "I")
+    for day in case.expected:
+        platform.log(f"access-{day}.log", [c.line() for c in case.clicks_of(day)])
+    monkeypatch.setattr("usage_stats_dagster.resources.platform.current_settings", lambda: platform.settings)
+    days = sorted(case.expected)
+    ends = {"dagster/asset_partition_range_start": str(days[0]), "dagster/asset_partition_range_end": str(days[1])}
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = defs.resolve_job_def("daily_figures").execute_in_process(instance=instance, tags=ends, run_config=quiet)
+        assert result.success
+        assert all(c.passed for c in result.get_asset_check_evaluations())
+        shown = {m.asset_key.to_user_string(): m.metadata for m in (e.materialization for e in result.get_asset_materialization_events())}
+        assert set(shown) == ASSETS
+        assert shown["events"]["dagster/partition_row_count"].value == 2
+        assert "| hit | 2 |" in shown["imported_logs"]["outcomes"].value
+        assert "double_click" in shown["filtered_metrics"]["steps"].value
+        assert "data:image/png;base64," in shown["documents"]["top_items_plot"].value
+        for day in days:
+            assert str(day) in shown["filtered_metrics"]["by_day_and_site"].value
+    assert platform.figures().get(days[0], (0, 0, 0, 0)) == (0, 0, 0, 0)
+    assert platform.figures()[days[1]] == (1, 1, 1, 1)
+
+
+def test_a_sum_that_does_not_close_stops_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    platform = Platform.make(tmp_path)
+    case = next(c for c in CASES if c.name == "J")
+    platform.log("access.log", [c.line() for c in case.clicks])
+    monkeypatch.setattr("usage_stats_dagster.resources.platform.current_settings", lambda: platform.settings)
+    platform.run()
+    import sqlalchemy as sa
+
+    from usage_stats_dagster.ledger.tables import log_file_summary
+
+    with platform.ws.ledger.write() as c:  # a line is lost
+        c.execute(sa.update(log_file_summary).values(lines=log_file_summary.c.lines - 1))
+    (day,) = case.expected
+    with dg.DagsterInstance.ephemeral() as instance:
+        quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+        job = defs.resolve_job_def("daily_figures")
+        result = job.execute_in_process(instance=instance, partition_key=str(day), run_config=quiet, raise_on_error=False)
+    assert not result.success
+    failed = {c.check_name for c in result.get_asset_check_evaluations() if not c.passed}
+    assert "every_line_has_one_outcome" in failed
+    assert {e.asset_key.to_user_string() for e in (x.materialization for x in result.get_asset_materialization_events())} == {"imported_logs"}
+
+
+def test_the_tables_page_is_that_of_the_schemas() -> None:
+    from usage_stats_dagster.tables_page import page
+
+    assert (ROOT / "docs" / "tables.md").read_text() == page(), "python -m usage_stats_dagster.tables_page > docs/tables.md"
+
+
+def test_every_table_documents_every_column() -> None:
+    from usage_stats_dagster.schemas import TABLES
+
+    for table in TABLES.values():
+        assert set(table.docs) == set(table.columns), table.name
+        assert isinstance(table.empty(), pl.DataFrame)
