@@ -143,5 +143,5 @@ def _dagster_home() -> Path:
     """Dagster's state of the demo, so that `make dev` shows the demo's runs."""
     home = Path("dagster_home").resolve()
     home.mkdir(exist_ok=True)
-    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\nnux: {enabled: false}\n")
     return home

@@ -71,8 +71,13 @@ def markdown(frame: pl.DataFrame, rows: int = PREVIEW_ROWS) -> dg.MarkdownMetada
     return dg.MetadataValue.md("\n".join(lines))
 
 
-def stage_metadata(reports: Iterable[StageReport], table: str) -> dict[str, Any]:
-    """Row count, bytes and a table by day and site of what a stage wrote or left."""
+def row_count(rows: int, days: int) -> dict[str, int]:
+    """The row count under the key that fits: of the partition, or of the whole range."""
+    return {"dagster/partition_row_count" if days == 1 else "rows_of_the_range": rows}
+
+
+def stage_metadata(reports: Iterable[StageReport], table: str, days: int) -> dict[str, Any]:
+    """Row count, bytes and a table by day and site of what a stage wrote or left in a run over so many days."""
     mine = [r for r in reports if r.table == table]
     counts = sorted({k for r in mine for k, v in r.counts.items() if isinstance(v, int)})
     by_day = pl.DataFrame(
@@ -95,12 +100,24 @@ def stage_metadata(reports: Iterable[StageReport], table: str) -> dict[str, Any]
         },
     ).sort("day", "idsite")
     return {
-        "dagster/partition_row_count": sum(r.rows for r in mine),
+        **row_count(sum(r.rows for r in mine), days),
         "bytes": sum(r.bytes for r in mine),
         "site_days": len(mine),
         "made_anew": sum(r.changed for r in mine),
         "by_day_and_site": markdown(by_day, 62),
     }
+
+
+def observe_days(context: dg.AssetExecutionContext, reports: Iterable[StageReport], table: str, asset: str) -> None:
+    """In a run over a range, notes each day's own row count: a range's metadata stands on every one of its days alike."""
+    if len(context.partition_keys) == 1:
+        return
+    by_day: dict[str, int] = {}
+    for r in reports:
+        if r.table == table:
+            by_day[str(r.day)] = by_day.get(str(r.day), 0) + r.rows
+    for day, rows in sorted(by_day.items()):
+        context.log_event(dg.AssetObservation(asset, partition=day, metadata={"dagster/partition_row_count": rows}))
 
 
 def data_version(reports: Iterable[StageReport], table: str) -> dg.DataVersion:

@@ -14,6 +14,7 @@ from usage_stats_dagster.defs.common import (
     data_version,
     days_of,
     markdown,
+    observe_days,
     run_stage,
     stage_metadata,
 )
@@ -44,6 +45,7 @@ def filtered_metrics(
     """One row a site, day, identifier and visitor country: LA Referencia's four figures and COUNTER R5.1's four."""
     ws, days = platform.workspace(), days_of(context)
     reports = run_stage(ws, "filtered_metrics", make_metrics, days, config)
+    observe_days(context, reports, METRICS_TABLE.name, "filtered_metrics")
     steps = pl.DataFrame(
         [
             {"vocabulary": v, "step": s, "events": n}
@@ -60,7 +62,7 @@ def filtered_metrics(
         for v, counts in r.counts.get("steps", {}).items()
     ]
     return dg.MaterializeResult(
-        metadata={**stage_metadata(reports, METRICS_TABLE.name), "steps": markdown(table, 20)},
+        metadata={**stage_metadata(reports, METRICS_TABLE.name, len(days)), "steps": markdown(table, 20)},
         data_version=data_version(reports, METRICS_TABLE.name),
         check_results=[balance(STEPS_CHECK, rows)],
     )
@@ -84,6 +86,7 @@ def documents(
     """One row a site, period and identifier, countries nested: what is indexed."""
     ws, days = platform.workspace(), days_of(context)
     reports = run_stage(ws, "documents", make_documents, days, config)
+    observe_days(context, reports, DOCUMENTS.name, "documents")
     made = sorted({(r.idsite, r.day): r for r in reports}.values(), key=lambda r: (r.idsite, r.day))
     frame = ws.lake.scan(DOCUMENTS, [(r.idsite, r.day) for r in made])
     top = (
@@ -104,7 +107,7 @@ def documents(
         ]
     return dg.MaterializeResult(
         metadata={
-            **stage_metadata(made, DOCUMENTS.name),
+            **stage_metadata(made, DOCUMENTS.name, len(days)),
             "top_items": markdown(top, _TOP),
             "top_items_plot": bar_plot(
                 top["identifier"].to_list(),

@@ -8,7 +8,7 @@ from datetime import date
 import dagster as dg
 import polars as pl
 
-from usage_stats_dagster.defs.common import SitesConfig, asset_options, balance, days_of, markdown
+from usage_stats_dagster.defs.common import SitesConfig, asset_options, balance, days_of, markdown, row_count
 from usage_stats_dagster.ledger.tables import DayStatus, LogStatus
 from usage_stats_dagster.pipeline import status
 from usage_stats_dagster.pipeline.imports import find, import_logs
@@ -57,7 +57,7 @@ def imported_logs(
     hits = outcomes.filter(pl.col("outcome") == "hit")["lines"].sum()
     return dg.MaterializeResult(
         metadata={
-            "dagster/partition_row_count": int(hits),
+            **row_count(int(hits), len(days)),
             "lines": int(outcomes["lines"].sum()),
             "outcomes": markdown(by_outcome, 20),
             "logs": markdown(actions, 40),
@@ -133,7 +133,7 @@ def day_status(
     ]
     return dg.MaterializeResult(
         metadata={
-            "dagster/partition_row_count": table.height,
+            **row_count(table.height, len(days)),
             "statuses": markdown(table, 62),
             "site_days_waiting": waiting.height,
             "logs_that_wait_for_somebody": len(broken),

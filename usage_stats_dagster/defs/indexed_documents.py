@@ -39,7 +39,7 @@ def indexed_documents(
     ws, days = platform.workspace(), days_of(context)
     reports = run_stage(ws, "indexed_documents", index_documents, days, config)
     return dg.MaterializeResult(
-        metadata=stage_metadata(reports, "indexed_documents"),
+        metadata=stage_metadata(reports, "indexed_documents", len(days)),
         data_version=data_version(reports, "indexed_documents"),
         check_results=[balance(CHECK, [(f"site {r.idsite}, {r.day}", r.counts["documents"], r.rows) for r in reports])],
     )

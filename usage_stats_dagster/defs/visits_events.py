@@ -16,6 +16,7 @@ from usage_stats_dagster.defs.common import (
     data_version,
     days_of,
     markdown,
+    observe_days,
     run_stage,
     stage_metadata,
 )
@@ -61,6 +62,8 @@ def visits_events(context: dg.AssetExecutionContext, config: SitesConfig, platfo
     """Hits to visits and events, by the rules that Matomo 5 applies."""
     ws, days = platform.workspace(), days_of(context)
     reports = run_stage(ws, "visits_events", make_visits_events, days, config)
+    for table in ("visits", "events"):
+        observe_days(context, reports, table, table)
     done = sorted({(r.idsite, r.day) for r in reports})
     events = ws.lake.scan(EVENTS, done)
     hours = (
@@ -92,12 +95,12 @@ def visits_events(context: dg.AssetExecutionContext, config: SitesConfig, platfo
     )
     yield dg.MaterializeResult(
         "visits",
-        metadata={**stage_metadata(reports, "visits"), "preview": markdown(visits_preview)},
+        metadata={**stage_metadata(reports, "visits", len(days)), "preview": markdown(visits_preview)},
         data_version=data_version(reports, "visits"),
     )
     yield dg.MaterializeResult(
         "events",
-        metadata={**stage_metadata(reports, "events"), "by_hour": plot, "preview": preview},
+        metadata={**stage_metadata(reports, "events", len(days)), "by_hour": plot, "preview": preview},
         data_version=data_version(reports, "events"),
         check_results=[
             balance(

@@ -1,37 +1,23 @@
 """Writing one parquet file so that a reader sees the old one or the new one, never a part.
 
-What belongs here: rows → one file beside the final one, fsync, rename. What does not: where files lie (`store.py`).
-The same rows give the same bytes however they were handed over: row groups are cut at a fixed size.
+What belongs here: rows → one file beside the final one, fsync, rename. What does not: where files lie (`store.py`),
+how a file's bytes come about (`sink.py`).
 """
 
 from __future__ import annotations
 
 import os
 import secrets
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
-import xxhash
 
+from usage_stats_dagster.lake.sink import ROW_GROUP, ParquetSink, as_os_error, write_small
 from usage_stats_dagster.schemas import Table
 
-ROW_GROUP = 262_144
 TEMPORARY_SUFFIX = ".tmp"
 """Must not end in .parquet: Polars' directory scans would read a file that is still being written."""
-
-
-def file_hash(path: Path) -> str:
-    """xxh3_128 of the file's bytes, 32 hexadecimal digits."""
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as f:
-        while chunk := f.read(1 << 22):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def fsync_folder(folder: Path) -> None:
@@ -62,8 +48,10 @@ def write_atomically(path: Path, data: bytes) -> None:
 class TableWriter:
     """Appends frames of one table to a file that comes into being on `commit`.
 
-    `close()` finishes the temporary file and tells its hash; `commit()` puts it in place of the old one;
-    `discard()` (also on an exception inside `with`) leaves the old one.
+    A table of more than a row group is written by a thread of its own while further rows are made; a smaller one at the
+    end, in one go. The bytes are the same. `end()` says that no rows follow, without waiting; `close()` finishes the
+    temporary file and tells its hash; `commit()` puts it in place of the old one; `discard()` (also on an exception
+    inside `with`) leaves the old one.
     """
 
     def __init__(self, table: Table, path: Path) -> None:
@@ -73,8 +61,9 @@ class TableWriter:
         self.bytes = 0
         self.content_hash = ""
         self._temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
-        self._file: IO[bytes] | None = None
-        self._writer: pq.ParquetWriter | None = None
+        self._sink: ParquetSink | None = None
+        self._spills: list[Path] = []
+        self._spilled_rows = 0
         self._pending: list[pl.DataFrame] = []
         self.pending_rows = 0
 
@@ -93,28 +82,39 @@ class TableWriter:
         self.rows += frame.height
         self._pending.append(frame)
         self.pending_rows += frame.height
-        if self.pending_rows >= ROW_GROUP:
-            self._flush(last=False)
+        if self._spilled_rows + self.pending_rows >= ROW_GROUP:
+            self._hand_over()
 
     def flush(self) -> None:
-        """Writes all rows that wait in memory, as a row group of their own if need be."""
-        self._flush(last=True)
+        """Frees the memory of rows that wait for a row group to be full: they wait on disk."""
+        if self._pending:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            spill = self._temporary.with_suffix(f".{len(self._spills)}{TEMPORARY_SUFFIX}")
+            self._spills.append(spill)
+            try:
+                pl.concat(self._pending).write_ipc(spill, compression="lz4")
+            except pl.exceptions.ComputeError as e:
+                raise as_os_error(e, spill) from e
+            self._spilled_rows += self.pending_rows
+            self._pending, self.pending_rows = [], 0
+
+    def end(self) -> None:
+        """No rows follow: what is written in the background can come to its end while something else is done."""
+        if self._sink is not None:
+            self._hand_over()
+            self._sink.end()
 
     def close(self) -> None:
         """Finishes the temporary file: all bytes on disk, hash known."""
         if self.content_hash:
             return
-        self._flush(last=True)
-        if self._writer is None:
-            self._write(self.table.empty())
-        assert self._writer is not None
-        assert self._file is not None
-        self._writer.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self.bytes = self._temporary.stat().st_size
-        self.content_hash = file_hash(self._temporary)
+        if self._sink is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            frame = pl.concat(waiting) if (waiting := self._waiting()) else self.table.empty()
+            self.bytes, self.content_hash = write_small(self._temporary, frame)
+        else:
+            self.end()
+            self.bytes, self.content_hash = self._sink.wait()
 
     def commit(self) -> None:
         """Puts the new file in place of the old one."""
@@ -124,31 +124,24 @@ class TableWriter:
 
     def discard(self) -> None:
         """Removes what was written; the old file stays."""
-        if self._writer is not None and self._file is not None and not self._file.closed:
-            with suppress(OSError):  # a full disk: its footer can't be written, and need not be
-                self._writer.close()
-            self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        if self._sink is not None:
+            self._sink.abort()
+        for p in (self._temporary, *self._spills):
+            p.unlink(missing_ok=True)
 
-    def _flush(self, *, last: bool) -> None:
-        if not self._pending:
+    def _hand_over(self) -> None:
+        waiting = self._waiting()
+        if not waiting:
             return
-        frame = pl.concat(self._pending) if len(self._pending) > 1 else self._pending[0]
-        done = 0
-        while frame.height - done >= ROW_GROUP or (last and frame.height > done):
-            part = frame.slice(done, ROW_GROUP)
-            self._write(part)
-            done += part.height
-        rest = frame.slice(done)
-        self._pending = [rest] if rest.height else []
-        self.pending_rows = rest.height
-
-    def _write(self, frame: pl.DataFrame) -> None:
-        arrow: pa.Table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-        if self._writer is None:
+        if self._sink is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._temporary.open("wb")
-            self._writer = pq.ParquetWriter(
-                self._file, arrow.schema, compression="zstd", compression_level=1, write_statistics=True
-            )
-        self._writer.write_table(arrow, row_group_size=ROW_GROUP)
+            self._sink = ParquetSink(self._temporary, waiting[0].schema)
+        self._sink.put(pl.concat(waiting))
+
+    def _waiting(self) -> list[pl.DataFrame]:
+        """The rows that wait on disk and in memory, in order; they wait no longer."""
+        waiting = [pl.read_ipc(s, memory_map=False) for s in self._spills] + self._pending
+        for s in self._spills:
+            s.unlink()
+        self._spills, self._spilled_rows, self._pending, self.pending_rows = [], 0, [], 0
+        return waiting

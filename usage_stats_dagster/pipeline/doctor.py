@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from usage_stats_dagster.index.interface import Selection
-from usage_stats_dagster.lake.writer import file_hash
+from usage_stats_dagster.lake.sink import file_hash
 from usage_stats_dagster.ledger.tables import DayStatus
 from usage_stats_dagster.pipeline.imports import find
 from usage_stats_dagster.pipeline.workspace import Workspace

@@ -29,7 +29,9 @@ def call(folder: Path, *arguments: str, code: int = 0, **env: str) -> subprocess
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder where `usage-stats run` has been called once."""
     base = tmp_path_factory.mktemp("site")
-    (base / "usage_stats.toml").write_text(f'[[sites]]\nid = 1\nurl = "https://{HOST}"\nplatform = "dspace"\nfiles_per_day = 1\n')
+    (base / "usage_stats.toml").write_text(
+        f'[[sites]]\nid = 1\nurl = "https://{HOST}"\nplatform = "dspace"\nfiles_per_day = 1\n'
+    )
     logs = base / "logs" / "1"
     logs.mkdir(parents=True)
     rows = [line(f"10:0{n}:00", f"/handle/1/{n % 3}", ip=f"192.0.2.{n}") for n in range(9)]
@@ -41,12 +43,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_run_says_what_it_did_and_then_that_nothing_is_new(folder: Path) -> None:
     assert "nothing new" in call(folder, "run").stderr
     assert "1 of 1 site-days done" in call(folder, "run", "--day", "2025-03-01").stdout
-    assert "1 of 1 site-days done" in call(folder, "run", "--from", "2025-03-01", "--to", "2025-03-02", "--plain").stdout
+    assert (
+        "1 of 1 site-days done" in call(folder, "run", "--from", "2025-03-01", "--to", "2025-03-02", "--plain").stdout
+    )
 
 
 def test_status(folder: Path) -> None:
     (row,) = json.loads(call(folder, "status", "--format", "json").stdout)
-    assert (row["day"], row["idsite"], row["status"], row["files_loaded"], row["files_expected"]) == ("2025-03-01", 1, "done", 1, 1)
+    assert (row["day"], row["idsite"], row["status"], row["files_loaded"], row["files_expected"]) == (
+        "2025-03-01",
+        1,
+        "done",
+        1,
+        1,
+    )
     assert "done" in call(folder, "status", "--day", "2025-03-01", "--site", "1").stdout
     assert call(folder, "status", "--from", "2026-01-01").stdout == ""
 
@@ -119,7 +129,12 @@ def test_wrong_settings_are_exit_code_2_and_named(tmp_path: Path) -> None:
 
 def test_an_unusable_lake_or_ledger_is_exit_code_1(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "can't be written" in call(folder, "run", "--day", "2025-03-01", code=1, USAGE_STATS_STORAGE__ROOT=str(tmp_path / "file" / "lake")).stderr
+    assert (
+        "can't be written"
+        in call(
+            folder, "run", "--day", "2025-03-01", code=1, USAGE_STATS_STORAGE__ROOT=str(tmp_path / "file" / "lake")
+        ).stderr
+    )
     (tmp_path / "text.db").write_text("no database at all, this is text" * 40)
     done = call(folder, "status", code=1, USAGE_STATS_LEDGER__URL=f"sqlite:///{tmp_path}/text.db")
     assert "ledger" in done.stderr
@@ -151,7 +166,9 @@ def test_a_folder_of_logs_with_no_settings_at_all(tmp_path: Path) -> None:
 
 def test_reading_commands_import_neither_dagster_nor_a_database_toolkit() -> None:
     code = "import sys, usage_stats_dagster.cli.main as m; print([x for x in ('dagster', 'sqlalchemy', 'matplotlib', 'pyarrow') if x in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 def test_every_command_has_help() -> None:
@@ -160,5 +177,17 @@ def test_every_command_has_help() -> None:
     from usage_stats_dagster.cli.main import app
 
     commands = get_command(app).commands  # type: ignore[attr-defined]
-    assert set(commands) >= {"demo", "run", "status", "account", "items", "item", "volumes", "doctor", "logs", "rejects", "day"}
+    assert set(commands) >= {
+        "demo",
+        "run",
+        "status",
+        "account",
+        "items",
+        "item",
+        "volumes",
+        "doctor",
+        "logs",
+        "rejects",
+        "day",
+    }
     assert all(c.help for c in commands.values())

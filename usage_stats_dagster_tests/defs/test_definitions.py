@@ -34,7 +34,9 @@ def test_assets_and_what_each_says_of_itself() -> None:
 
 def test_data_flows_one_way() -> None:
     graph = defs.resolve_asset_graph()
-    parents = {k.to_user_string(): {p.to_user_string() for p in graph.get(k).parent_keys} for k in graph.get_all_asset_keys()}
+    parents = {
+        k.to_user_string(): {p.to_user_string() for p in graph.get(k).parent_keys} for k in graph.get_all_asset_keys()
+    }
     assert parents == {
         "imported_logs": set(),
         "day_status": {"imported_logs"},
@@ -79,7 +81,9 @@ def test_workspace_and_project_agree_on_the_name() -> None:
 
 
 def test_the_domain_imports_no_dagster() -> None:
-    code = "import sys, usage_stats_dagster.pipeline.run, usage_stats_dagster.cli.main; sys.exit('dagster' in sys.modules)"
+    code = (
+        "import sys, usage_stats_dagster.pipeline.run, usage_stats_dagster.cli.main; sys.exit('dagster' in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -93,12 +97,19 @@ def test_a_day_and_a_range_in_one_run_show_their_counts(tmp_path: Path, monkeypa
     ends = {"dagster/asset_partition_range_start": str(days[0]), "dagster/asset_partition_range_end": str(days[1])}
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     with dg.DagsterInstance.ephemeral() as instance:
-        result = defs.resolve_job_def("daily_figures").execute_in_process(instance=instance, tags=ends, run_config=quiet)
+        result = defs.resolve_job_def("daily_figures").execute_in_process(
+            instance=instance, tags=ends, run_config=quiet
+        )
         assert result.success
         assert all(c.passed for c in result.get_asset_check_evaluations())
-        shown = {m.asset_key.to_user_string(): m.metadata for m in (e.materialization for e in result.get_asset_materialization_events())}
+        shown = {
+            m.asset_key.to_user_string(): m.metadata
+            for m in (e.materialization for e in result.get_asset_materialization_events())
+        }
         assert set(shown) == ASSETS
-        assert shown["events"]["dagster/partition_row_count"].value == 2
+        assert shown["events"]["rows_of_the_range"].value == 2
+        observed = instance.get_event_records(dg.EventRecordsFilter(dg.DagsterEventType.ASSET_OBSERVATION, dg.AssetKey("events")))
+        assert {(o.partition_key, o.asset_observation.metadata["dagster/partition_row_count"].value) for o in observed} == {(str(d), 1) for d in days}
         assert "| hit | 2 |" in shown["imported_logs"]["outcomes"].value
         assert "double_click" in shown["filtered_metrics"]["steps"].value
         assert "data:image/png;base64," in shown["documents"]["top_items_plot"].value
@@ -124,17 +135,23 @@ def test_a_sum_that_does_not_close_stops_the_graph(tmp_path: Path, monkeypatch: 
     with dg.DagsterInstance.ephemeral() as instance:
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         job = defs.resolve_job_def("daily_figures")
-        result = job.execute_in_process(instance=instance, partition_key=str(day), run_config=quiet, raise_on_error=False)
+        result = job.execute_in_process(
+            instance=instance, partition_key=str(day), run_config=quiet, raise_on_error=False
+        )
     assert not result.success
     failed = {c.check_name for c in result.get_asset_check_evaluations() if not c.passed}
     assert "every_line_has_one_outcome" in failed
-    assert {e.asset_key.to_user_string() for e in (x.materialization for x in result.get_asset_materialization_events())} == {"imported_logs"}
+    assert {
+        e.asset_key.to_user_string() for e in (x.materialization for x in result.get_asset_materialization_events())
+    } == {"imported_logs"}
 
 
 def test_the_tables_page_is_that_of_the_schemas() -> None:
     from usage_stats_dagster.tables_page import page
 
-    assert (ROOT / "docs" / "tables.md").read_text() == page(), "python -m usage_stats_dagster.tables_page > docs/tables.md"
+    assert (ROOT / "docs" / "tables.md").read_text() == page(), (
+        "python -m usage_stats_dagster.tables_page > docs/tables.md"
+    )
 
 
 def test_every_table_documents_every_column() -> None:

@@ -84,7 +84,9 @@ class Daemon:
                 raise_on_error=False,
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
-            self.runs.append((request.partition_key or request.tags["dagster/asset_partition_range_start"], done.success))
+            self.runs.append(
+                (request.partition_key or request.tags["dagster/asset_partition_range_start"], done.success)
+            )
         return ""
 
     def settle(self, ticks: int = 6) -> str:
@@ -146,7 +148,10 @@ def test_a_grown_and_a_late_log_open_their_day_again(platform: Platform, instanc
     daemon.settle()
     platform.log("web1.log", [*day_lines(FIRST), line("23:59:59", "/handle/1/77", ip="198.51.100.1")])
     daemon.settle()
-    platform.log("web2.log", [line("12:00:00", "/handle/1/78", ip="198.51.100.2"), line("13:00:00", "/handle/1/79", ip="198.51.100.3")])
+    platform.log(
+        "web2.log",
+        [line("12:00:00", "/handle/1/78", ip="198.51.100.2"), line("13:00:00", "/handle/1/79", ip="198.51.100.3")],
+    )
     said = daemon.settle()
     assert [day for day, _ in daemon.runs] == [str(FIRST)] * 3
     assert "0 days need a run" in said
@@ -182,7 +187,9 @@ def test_a_failing_day_is_tried_three_times_and_then_named(platform: Platform, i
     assert daemon.runs[-1] == (str(FIRST), True)
 
 
-def test_a_log_that_is_being_written_waits(platform: Platform, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_is_being_written_waits(
+    platform: Platform, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("USAGE_STATS_PLATFORM__GRACE_SECONDS", "3600")
     platform.log("access.log", day_lines(FIRST))
     assert "1 still being written" in Daemon(instance).tick()

@@ -14,7 +14,8 @@ import pytest
 
 from usage_stats_dagster.lake.lock import LockedError, locked
 from usage_stats_dagster.lake.store import Lake, LakeError, Manifest
-from usage_stats_dagster.lake.writer import ROW_GROUP, TableWriter
+from usage_stats_dagster.lake.sink import ROW_GROUP
+from usage_stats_dagster.lake.writer import TableWriter
 from usage_stats_dagster.schemas import METRICS, METRICS_TABLE, SchemaMismatchError
 
 DAY = date(2025, 3, 1)
@@ -100,7 +101,9 @@ def test_a_manifest_that_does_not_fit_its_file_is_none(tmp_path: Path) -> None:
 
 
 def test_wrong_columns_are_named(tmp_path: Path) -> None:
-    with pytest.raises(SchemaMismatchError, match=r"views: is String, should be Int64.*missing \['country'\].*unknown \['bogus'\]"):
+    with pytest.raises(
+        SchemaMismatchError, match=r"views: is String, should be Int64.*missing \['country'\].*unknown \['bogus'\]"
+    ):
         METRICS_TABLE.conform(rows(1).drop("country").with_columns(bogus=1, views=pl.lit("x")))
 
 

@@ -22,7 +22,10 @@ def platform(tmp_path: Path) -> Platform:
 
 
 def good(n: int = 40, day: date = DAY) -> list[str]:
-    return [line(datetime(day.year, day.month, day.day, 10, n // 60, n % 60), f"/handle/1/{n}", ip=f"192.0.2.{n}") for n in range(n)]
+    return [
+        line(datetime(day.year, day.month, day.day, 10, n // 60, n % 60), f"/handle/1/{n}", ip=f"192.0.2.{n}")
+        for n in range(n)
+    ]
 
 
 def actions(report: ImportReport) -> dict[str, str]:
@@ -143,14 +146,18 @@ def test_addresses_behind_proxies_and_ipv6(platform: Platform) -> None:
 def test_a_missing_log_keeps_the_day_partial_until_it_comes_or_is_declared_lost(tmp_path: Path) -> None:
     from usage_stats_dagster.pipeline.status import decide
 
-    platform = Platform.make(tmp_path, sites=[{"id": 1, "platform": "dspace", "url": "https://r.example", "files_per_day": 2}])
+    platform = Platform.make(
+        tmp_path, sites=[{"id": 1, "platform": "dspace", "url": "https://r.example", "files_per_day": 2}]
+    )
     platform.log("web1.log", good())
     assert platform.run().stages == []
     assert platform.ws.ledger.statuses()[0]["status"] == 1
     decide(platform.ws, 1, DAY, "lost", "the disk of web2 died")
     platform.run()
     assert platform.figures()[DAY][0] == 40
-    late = [line("12:00:00", "/handle/1/99", ip="198.51.100.1")] * 1 + [line("12:10:00", "/handle/1/98", ip="198.51.100.2")]
+    late = [line("12:00:00", "/handle/1/99", ip="198.51.100.1")] * 1 + [
+        line("12:10:00", "/handle/1/98", ip="198.51.100.2")
+    ]
     platform.log("web2.log", late)
     platform.run()
     assert platform.figures()[DAY][0] == 42

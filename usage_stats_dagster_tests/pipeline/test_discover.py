@@ -42,7 +42,9 @@ def test_a_directory_named_like_a_log_is_looked_into(tmp_path: Path) -> None:
 
 
 def test_a_site_may_name_its_own_globs(tmp_path: Path) -> None:
-    touch(tmp_path / "elsewhere", "web1/access-2025-03-01.log", "web1/error-2025-03-01.log", "web2/access-2025-03-01.log")
+    touch(
+        tmp_path / "elsewhere", "web1/access-2025-03-01.log", "web1/error-2025-03-01.log", "web2/access-2025-03-01.log"
+    )
     touch(tmp_path / "logs", "1/not-this.log")
     pattern = r"/(?P<server>web\d)/access-(?P<date>\d{4}-\d{2}-\d{2})"
     site = {"id": 1, "logs": [f"{tmp_path}/elsewhere/**/access-*.log"], "path_pattern": pattern}

@@ -87,7 +87,9 @@ def test_month_grain_sums_the_days_and_a_change_of_grain_leaves_one(tmp_path: Pa
 
     by_day = Platform.make(tmp_path)
     for day in (1, 2, 3):
-        by_day.log(f"{day}.log", [line(datetime(2025, 3, day, 10), f"/handle/1/{n}", ip=f"192.0.2.{n}") for n in range(day)])
+        by_day.log(
+            f"{day}.log", [line(datetime(2025, 3, day, 10), f"/handle/1/{n}", ip=f"192.0.2.{n}") for n in range(day)]
+        )
     by_day.run()
     total = by_day.documents()["total_item_investigations"].sum()
     site = {**by_day.settings.sites[0].model_dump(), "grain": "month"}

@@ -44,7 +44,17 @@ def world(seed: int = 1, per_day: int = 120) -> dict[date, list[str]]:
         moments = sorted([rng.randrange(86_400) for _ in range(per_day)] + [0, 3, 12, 86_370, 86_385, 86_399])
         rows = []
         for s in moments:
-            url = rng.choice([PDF, "/handle/1/1", "/handle/1/2", "/discover?query=a", "/handle/1/3?utm_campaign=x", "/a.css", "/gone"])
+            url = rng.choice(
+                [
+                    PDF,
+                    "/handle/1/1",
+                    "/handle/1/2",
+                    "/discover?query=a",
+                    "/handle/1/3?utm_campaign=x",
+                    "/a.css",
+                    "/gone",
+                ]
+            )
             rows.append(
                 line(
                     datetime(day.year, day.month, day.day) + timedelta(seconds=s),
@@ -143,9 +153,13 @@ def test_half_a_line_waits_for_its_other_half(batch: dict[str, bytes], tmp_path:
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10_000), parts=st.integers(2, 4))
-def test_split_logs_have_the_same_figures(seed: int, parts: int, batch: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_split_logs_have_the_same_figures(
+    seed: int, parts: int, batch: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     rng = random.Random(seed)
-    platform = Platform.make(tmp_path_factory.mktemp("split"), sites=[{"id": 1, "platform": "dspace", "url": "https://repo.example.org"}])
+    platform = Platform.make(
+        tmp_path_factory.mktemp("split"), sites=[{"id": 1, "platform": "dspace", "url": "https://repo.example.org"}]
+    )
     for day, rows in world().items():
         split: list[list[str]] = [[] for _ in range(parts)]
         for row in rows:

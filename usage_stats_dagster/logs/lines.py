@@ -1,0 +1,149 @@
+"""The lines of a block as text and as places in its bytes, so that formats can cut them without copying.
+
+What belongs here: where lines and quotes are, and text columns that point into the block (Arrow's string views). What
+does not: blocks of a file (`blocks.py`), what a line says (`formats/`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+LONGEST_LINE = 1 << 20
+"""Bytes. Web servers cut request lines at 8 KiB; what is longer than this is no log line."""
+
+PADDING = bytes(64)
+"""What must stand behind the text, so that 8 bytes can be read from any place in it (and 64 before a line's end)."""
+
+Places = npt.NDArray[np.int64]
+_PIECE = 1 << 18
+_QUOTE, _LF, _CR = b'"\n\r'
+_INLINE = 12
+_FEW = 1000
+# Of the three words of 4 bytes that a short string takes, what stays for each of its lengths.
+_KEPT = np.array(
+    [[(1 << 8 * min(max(n - 4 * w, 0), 4)) - 1 for w in range(3)] for n in range(_INLINE + 1)], dtype=np.uint32
+)
+
+
+def words(codes: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.unsignedinteger]:
+    """The little-endian words of 2, 4 or 8 bytes that begin at every byte."""
+    return np.ndarray(len(codes) - size + 1, f"<u{size}", codes.data, strides=(1,))
+
+
+@dataclass(frozen=True)
+class Lines:
+    """`data` is UTF-8 with PADDING behind it; line i is its bytes from starts[i] to ends[i], without its line end.
+
+    `quotes` are the places of all `"`; those of line i begin at first_quote[i] in it and are quote_count[i].
+    """
+
+    data: bytes
+    starts: Places
+    ends: Places
+    quotes: Places
+    first_quote: Places
+    quote_count: Places
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @classmethod
+    def of_bytes(cls, data: bytes, end: int | None = None) -> Lines:
+        """The lines of data up to `end`, LF or CRLF taken off; bytes that are no UTF-8 are written \\xNN, in their lines only."""
+        end = len(data) if end is None else end
+        if not data.isascii():
+            try:
+                str(memoryview(data)[:end], "utf-8")
+            except UnicodeDecodeError:
+                data = data[:end].decode("utf-8", "backslashreplace").encode()
+                end = len(data)
+        if len(data) - end < len(PADDING):
+            data = data[:end] + PADDING
+        codes = np.frombuffer(data, np.uint8, end)
+        marks = _marks(codes)
+        is_end = codes[marks] == _LF
+        breaks = np.flatnonzero(is_end)
+        quotes = marks[~is_end]
+        ends = marks[breaks]
+        quotes_before = breaks - np.arange(len(breaks))
+        unended = bool(end) and codes[-1] != _LF
+        if unended:
+            ends = np.append(ends, end)
+            quotes_before = np.append(quotes_before, len(quotes))
+        starts = np.concatenate((np.zeros(min(len(ends), 1), np.int64), ends[:-1] + 1))
+        first_quote = np.concatenate((np.zeros(min(len(ends), 1), np.int64), quotes_before[:-1]))
+        ended_by_cr = (codes[ends - 1 if end else ends] == _CR) & (ends > starts)
+        if unended:
+            ended_by_cr[-1] = False
+        return cls(data, starts, ends - ended_by_cr, quotes, first_quote, quotes_before - first_quote)
+
+    @classmethod
+    def of(cls, lines: list[str]) -> Lines:
+        """These lines, of which none holds a line end."""
+        return cls.of_bytes("".join(f"{line}\n" for line in lines).encode())
+
+    @cached_property
+    def codes(self) -> npt.NDArray[np.uint8]:
+        """The bytes, padding included."""
+        return np.frombuffer(self.data, np.uint8)
+
+    @cached_property
+    def words8(self) -> npt.NDArray[np.unsignedinteger]:
+        """The 8 bytes that begin at every byte."""
+        return words(self.codes, 8)
+
+    @cached_property
+    def text(self) -> pl.Series:
+        """One string a line; null for one longer than LONGEST_LINE."""
+        text = self.strings("text", self.starts, self.ends)
+        long = self.too_long
+        return text.set(pl.Series(long), None) if long.any() else text
+
+    @cached_property
+    def too_long(self) -> npt.NDArray[np.bool_]:
+        """Lines longer than LONGEST_LINE."""
+        return (self.ends - self.starts) > LONGEST_LINE
+
+    def strings(self, name: str, starts: Places, ends: Places) -> pl.Series:
+        """The text between these places, as views: it is not copied. They must not cut a character in two."""
+        lengths = (ends - starts).astype(np.uint32)
+        four = words(self.codes, 4)
+        views = np.zeros((len(starts), 4), np.uint32)
+        views[:, 0] = lengths
+        views[:, 1] = four[starts]
+        views[:, 3] = starts
+        short = np.flatnonzero(lengths <= _INLINE)
+        if len(short):
+            at, kept = starts[short], _KEPT[lengths[short]]
+            for w in range(3):
+                views[short, w + 1] = four[at + 4 * w] & kept[:, w]
+        buffers = [None, pa.py_buffer(views), pa.py_buffer(self.data)]
+        column = pl.from_arrow(pa.Array.from_buffers(pa.string_view(), len(views), buffers))
+        assert isinstance(column, pl.Series)
+        return column.alias(name)
+
+    def holding(self, byte: bytes) -> npt.NDArray[np.bool_]:
+        """Which lines hold the byte, one that hardly any line is thought to hold."""
+        found, at = [], self.data.find(byte)
+        while at >= 0 and len(found) < _FEW:
+            found.append(at)
+            at = self.data.find(byte, at + 1)
+        places = np.array(found, np.int64) if at < 0 else np.flatnonzero(self.codes == byte[0])
+        held = np.zeros(len(self) + 1, np.bool_)
+        held[np.searchsorted(self.starts, places, side="right") - 1] = True
+        return held[: len(self)]
+
+
+def _marks(codes: npt.NDArray[np.uint8]) -> Places:
+    """Places of quotes and line ends, looked for a piece at a time, which stays in the processor's cache."""
+    found = [np.zeros(0, np.int64)]
+    for start in range(0, len(codes), _PIECE):
+        piece = codes[start : start + _PIECE]
+        found.append(np.flatnonzero((piece == _QUOTE) | (piece == _LF)) + start)
+    return np.concatenate(found)

@@ -1,0 +1,1 @@
+"""SocialGouv's table of actions in PostgreSQL, filled from the lake."""
