@@ -90,6 +90,13 @@ class MatomoSection(_Section):
     database_url: str | None = None
     table_prefix: str = "matomo_"
     send: bool = False
+    client: Literal["connectorx", "pymysql"] = Field("connectorx", description="what reads the database; pymysql is slower")
+    connections: int = Field(3, ge=1, le=8, description="days of a site that are read at a time")
+    settle_minutes: int = Field(30, ge=0, description="a day is open until so long after its end: its visits may grow")
+    custom_variables: tuple[Annotated[int, Field(ge=1, le=99)], ...] = Field((), description="slots kept as columns")
+    custom_dimensions: tuple[Annotated[int, Field(ge=1, le=999)], ...] = Field((), description="kept as columns")
+    sources_url: str | None = Field(None, description="LA Referencia's source metadata database")
+    sources_folder: str | None = Field(None, description="where the map files lie that the metadata name")
 
 
 class IndexSection(_Section):
@@ -164,6 +171,10 @@ class Site(_Section):
     item_rules: tuple[ItemRule, ...] = ()
     identifier: str | None = Field(None, description="template over the rule's groups and {host}; default by platform")
     identifier_map: IdentifierMap | None = None
+    identifier_slot: Literal["auto", "url"] | Annotated[int, Field(ge=1, le=99)] = Field(
+        "auto", description="Matomo's custom variable that holds the identifier; url: by the address"
+    )
+    country_slot: int = Field(2, ge=0, le=99, description="Matomo's custom variable that begins with the item's country; 0: none")
     grain: Literal["day", "month"] = "day"
 
     @field_validator("url")
@@ -253,6 +264,10 @@ class Settings(BaseSettings):
     def day_start(self, day: date) -> datetime:
         """Midnight that opens the day in the platform's zone, as UTC."""
         return datetime.combine(day, time(), tzinfo=self.zone).astimezone(UTC)
+
+    def today(self) -> date:
+        """Today in the platform's zone: the last day that has a partition."""
+        return datetime.now(self.zone).date()
 
 
 def config_path() -> Path | None:

@@ -87,3 +87,14 @@ def test_a_file_that_is_not_there_and_a_wrong_variable(monkeypatch: pytest.Monke
     monkeypatch.setenv("USAGE_STATS_RULES__DOUBLE_CLICK_SECONDS", "thirty")
     with pytest.raises(SettingsError, match=r"rules\.double_click_seconds: .*\(is 'thirty'\)"):
         load_settings()
+
+
+def test_the_example_has_every_key_and_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    from usage_stats_dagster.settings import RulesSection
+
+    path = Path(__file__).resolve().parents[1] / "examples" / "usage_stats.toml"
+    monkeypatch.setenv("USAGE_STATS_CONFIG", str(path))
+    s = load_settings()
+    assert s.site(2).item_rules[0].action == "request"
+    text = path.read_text()
+    assert [k for k in RulesSection.model_fields if k not in text] == []

@@ -46,6 +46,7 @@ def register(app: typer.Typer) -> None:
     app.command("status")(status_command)
     app.command("account")(account_command)
     app.command("rejects")(rejects_command)
+    app.command("unmapped")(unmapped_command)
     app.command("doctor")(doctor_command)
     logs = typer.Typer(
         help="The logs: which are imported, which wait, and what an operator says of one.", invoke_without_command=True
@@ -269,6 +270,41 @@ def rejects_command(
             title="Rejected lines",
             out=output,
             note=f"{table.height:,} in all" if table.height > top else None,
+        )
+
+
+def unmapped_command(
+    day: str | None = DayOption,
+    first: str | None = FromOption,
+    last: str | None = ToOption,
+    site: list[str] | None = SiteOption,
+    top: int = typer.Option(20, "--top", min=1, help="So many a site."),
+    format: Format = FormatOption,
+    json: bool = JsonOption,
+    output: Path | None = OutputOption,
+) -> None:
+    """Content that no item rule knows, by the shape of its URL: what is missing from the figures of items."""
+    from usage_stats_dagster.pipeline.unmapped import unmapped_urls  # noqa: PLC0415
+
+    format = Format.json if json else format
+    with failing(*failures(), as_json=format is Format.json):
+        ws = open_workspace()
+        statuses = ws.ledger.statuses(parse_sites(site), *window_option(day, first, last))
+        frames = []
+        for idsite in sorted({r["idsite"] for r in statuses}):
+            found = unmapped_urls(ws, idsite, [r["day"] for r in statuses if r["idsite"] == idsite], top)
+            frames.append(found.select(pl.lit(idsite, pl.Int32).alias("idsite"), pl.all()))
+        table = (
+            pl.concat(frames)
+            if frames
+            else pl.DataFrame(schema={"idsite": pl.Int32, "shape": pl.String, "count": pl.Int64})
+        )
+        emit(
+            table,
+            format,
+            title="Content without an item",
+            out=output,
+            note="docs/adding-a-platform.md says how to write a rule",
         )
 
 

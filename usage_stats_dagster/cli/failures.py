@@ -9,7 +9,8 @@ def failures() -> tuple[type[Exception], ...]:
     from usage_stats_dagster.lake.lock import LockedError  # noqa: PLC0415
     from usage_stats_dagster.lake.store import LakeError  # noqa: PLC0415
     from usage_stats_dagster.ledger.ledger import LedgerError  # noqa: PLC0415
+    from usage_stats_dagster.matomo.database import MatomoDatabaseError  # noqa: PLC0415
     from usage_stats_dagster.pipeline.stage import StageError  # noqa: PLC0415
     from usage_stats_dagster.settings import SettingsError  # noqa: PLC0415
 
-    return (DocumentIndexError, LockedError, LakeError, LedgerError, StageError, SettingsError, OSError)
+    return (DocumentIndexError, LockedError, LakeError, LedgerError, MatomoDatabaseError, StageError, SettingsError, OSError)

@@ -89,6 +89,9 @@ def run_graph(ws: Workspace, *, first: date | None, last: date | None, sites: li
 
     done: list[date] = []
     if first is not None and last is not None:
+        if first < ws.settings.platform.start_date or last > ws.settings.today():
+            msg = f"{first} to {last}: days go from platform.start_date, {ws.settings.platform.start_date}, to today, {ws.settings.today()}"
+            raise StageError(msg)
         days = [first + timedelta(k) for k in range((last - first).days + 1)]
         materialise(days, sites=sites, logs_dir=ws.logs_dir)
         done += days
@@ -96,7 +99,7 @@ def run_graph(ws: Workspace, *, first: date | None, last: date | None, sites: li
         import_logs(ws, sites=sites)
     window = (first - timedelta(1), last) if first is not None and last is not None else (None, None)
     for _ in range(MAX_ROUNDS):
-        due = sorted({d for _, d in status.days_to_run(ws, sites, window)})
+        due = sorted({d for _, d in status.days_to_run(ws, sites, window) if d <= ws.settings.today()})
         if not due:
             break
         materialise(due, sites=sites, logs_dir=ws.logs_dir)

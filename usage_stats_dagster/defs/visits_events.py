@@ -22,6 +22,7 @@ from usage_stats_dagster.defs.common import (
 )
 from usage_stats_dagster.pipeline.status import counted_hits
 from usage_stats_dagster.pipeline.tracking import make_visits_events
+from usage_stats_dagster.pipeline.unmapped import unmapped_urls
 from usage_stats_dagster.resources.platform import PlatformResource
 from usage_stats_dagster.schemas import EVENTS, VISITS
 
@@ -80,6 +81,9 @@ def visits_events(context: dg.AssetExecutionContext, config: SitesConfig, platfo
         .head(10)
         .collect()
     )
+    without_item = [
+        unmapped_urls(ws, s, days, 10).insert_column(0, pl.lit(s).alias("site")) for s in sorted({s for s, _ in done})
+    ]
     visits_preview = (
         ws.lake.scan(VISITS, done)
         .select(
@@ -100,7 +104,12 @@ def visits_events(context: dg.AssetExecutionContext, config: SitesConfig, platfo
     )
     yield dg.MaterializeResult(
         "events",
-        metadata={**stage_metadata(reports, "events", len(days)), "by_hour": plot, "preview": preview},
+        metadata={
+            **stage_metadata(reports, "events", len(days)),
+            "by_hour": plot,
+            "content_without_an_item": markdown(pl.concat(without_item) if without_item else pl.DataFrame(), 30),
+            "preview": preview,
+        },
         data_version=data_version(reports, "events"),
         check_results=[
             balance(

@@ -23,6 +23,9 @@ NORMALISING = (
     ),
 )
 """Pattern and replacement, each tried on what the one before left."""
+_ODD = r"(?i)^\s|\s$|^oai:(?:https?:|[^:]*/)|^(?:https?:|doi:|hdl:|10\.)"
+"""What normalising may change: most identifiers are as they should be already, and one look spares them the rest."""
+
 _DOI = r"^10\.\d{4,9}/"
 
 PREFIX = r"^(oai:[^/:]+|[0-9][0-9A-Za-z.]*)[:/]"
@@ -34,7 +37,11 @@ def normalise(identifiers: pl.Series) -> pl.Series:
 
     Same length and order; null stays null. What is no OAI identifier, handle or DOI stays as it is.
     """
-    return identifiers.to_frame("i").select(normalised(pl.col("i"))).to_series().alias(identifiers.name)
+    odd = identifiers.str.contains(_ODD).fill_null(value=False)
+    if not odd.any():
+        return identifiers
+    plain = identifiers.filter(odd).to_frame("i").select(normalised(pl.col("i"))).to_series()
+    return identifiers.scatter(odd.arg_true(), plain)
 
 
 def normalised(identifier: pl.Expr) -> pl.Expr:

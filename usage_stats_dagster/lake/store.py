@@ -13,9 +13,12 @@ or who computes them (`pipeline/`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,8 @@ from usage_stats_dagster.schemas import Table
 
 PART = "part-0.parquet"
 MANIFEST = "_manifest.json"
+_SPLIT = f".split{TEMPORARY_SUFFIX}"
+_FILTERED = 3
 _DAY_FOLDER = re.compile(r"year=(\d+)/month=(\d+)/day=(\d+)$")
 
 
@@ -149,6 +154,33 @@ class Lake:
         return pl.scan_parquet(
             files, hive_partitioning=False, missing_columns="insert", extra_columns="ignore", glob=False
         )
+
+    @contextmanager
+    def split(self, files: list[Path], table: Table, column: str, edges: Sequence[int]) -> Iterator[list[pl.LazyFrame]]:
+        """The rows of the files by ranges of an integer column: edges[k] <= value < edges[k + 1].
+
+        Few ranges are filtered out of all rows, each anew; many would read all rows as many times, so that they are
+        first parted into files of their own. Under the writer's lock.
+        """
+        rows = self.scan_files(table, files)
+        value = pl.col(column)
+        if len(edges) - 1 <= _FILTERED:
+            bounds = pairwise(edges) if len(edges) > 2 else []
+            yield [rows.filter(value >= low, value < high) for low, high in bounds] or [rows]
+            return
+        folder = self.root / _SPLIT
+        shutil.rmtree(folder, ignore_errors=True)  # what a killed process left
+        folder.mkdir(parents=True)
+        try:
+            part = value.cut(list(edges[1:-1]), left_closed=True).to_physical().alias("part__")
+            parted = pl.PartitionBy(
+                folder, key=part, include_key=False, file_path_provider=lambda a: f"{a.partition_keys['part__'].item()}"
+            )
+            rows.sink_ipc(parted, compression="lz4")
+            made = [folder / str(k) for k in range(len(edges) - 1)]
+            yield [pl.scan_ipc(p) if p.exists() else table.empty().lazy() for p in made]
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def days(self, table: Table, idsite: int) -> Iterator[date]:
         """The days of a site that the table has, in order. Walks the site's folders: for `doctor`, not for a day's run."""

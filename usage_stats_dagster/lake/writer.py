@@ -140,7 +140,7 @@ class TableWriter:
 
     def _waiting(self) -> list[pl.DataFrame]:
         """The rows that wait on disk and in memory, in order; they wait no longer."""
-        waiting = [pl.read_ipc(s, memory_map=False) for s in self._spills] + self._pending
+        waiting = [pl.read_ipc(s) for s in self._spills] + self._pending
         for s in self._spills:
             s.unlink()
         self._spills, self._spilled_rows, self._pending, self.pending_rows = [], 0, [], 0

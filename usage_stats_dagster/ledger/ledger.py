@@ -18,9 +18,17 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, RowMapping
 from sqlalchemy.exc import DBAPIError
 
-from usage_stats_dagster.ledger.tables import LogStatus, date_status, log_day, log_file, log_file_summary, log_path
+from usage_stats_dagster.ledger.tables import (
+    LogStatus,
+    date_status,
+    log_day,
+    log_file,
+    log_file_summary,
+    log_path,
+    matomo_position,
+)
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration: a ledger that is there already needs no Alembic, whose import costs half a second."""
 
 _BUSY_MS = 60_000
@@ -62,10 +70,12 @@ class Ledger:
             raise LedgerError(msg) from e
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """One transaction."""
+    def write(self, *, durable: bool = False) -> Iterator[Connection]:
+        """One transaction; a `durable` one outlasts a power cut (SQLite's WAL may else lose the last ones, unbroken)."""
         try:
             with self._engine.begin() as c:
+                if durable and c.dialect.name == "sqlite":
+                    c.exec_driver_sql("PRAGMA synchronous=FULL")
                 yield c
         except DBAPIError as e:
             msg = f"the ledger at {self.url} can't be written ({e.orig}): is another program holding it, or the disk full?"
@@ -132,6 +142,8 @@ class Ledger:
             c.execute(sa.insert(log_file_summary), [{"log_file_id": ident, **o} for o in outcomes])
         if days:
             c.execute(sa.insert(log_day), [{"log_file_id": ident, **d} for d in days])
+        if supersedes:
+            _inherit_positions(c, values["idsite"], supersedes, values["identity"])
 
     def log_days(self, idsite: int, days: Sequence[date] | None = None) -> Sequence[RowMapping]:
         """The site's logs by day: log columns and the day's counts. `days` limits to those days."""
@@ -248,6 +260,15 @@ class Ledger:
             config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
             config.attributes["connection"] = c
             command.upgrade(config, "head")
+
+
+def _inherit_positions(c: Connection, idsite: int, old: str, new: str) -> None:
+    """What was sent to Matomo under a log's provisional identity counts as sent under the one that it grew into."""
+    source = matomo_position.c.source
+    where = sa.and_(matomo_position.c.idsite == idsite, source.endswith(f"/{old}"))
+    for (name,) in c.execute(sa.select(source).where(where)).all():
+        renamed = {"source": name.removesuffix(old) + new}
+        c.execute(sa.update(matomo_position).where(matomo_position.c.idsite == idsite, source == name).values(renamed))
 
 
 def _engine(url: str) -> Engine:

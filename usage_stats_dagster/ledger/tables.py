@@ -149,3 +149,41 @@ date_status = sa.Table(
     sa.Column("message", sa.Text),
     sa.Column("updated_at", sa.DateTime, nullable=False),
 )
+
+matomo_site = sa.Table(
+    "matomo_site",
+    metadata,
+    sa.Column("idsite", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("next_number", sa.BigInteger, nullable=False, comment="number of the next hit sent: its mark in Matomo"),
+    sa.Column(
+        "pending",
+        sa.LargeBinary(2**24),
+        comment="the batch on its way, as it was made; null when every batch is acknowledged",
+    ),
+    sa.Column("message", sa.Text, comment="why sending waits; null when it does not"),
+    sa.Column("updated_at", sa.DateTime, nullable=False),
+)
+
+matomo_position = sa.Table(
+    "matomo_position",
+    metadata,
+    sa.Column("idsite", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column(
+        "source", sa.String(64), primary_key=True, comment="day/log identity, or replay/content hash of the file"
+    ),
+    sa.Column("line", sa.BigInteger, nullable=False, comment="the last line whose batch Matomo has acknowledged"),
+    sa.Column("updated_at", sa.DateTime, nullable=False),
+)
+
+matomo_day = sa.Table(
+    "matomo_day",
+    metadata,
+    sa.Column("idsite", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("sent", sa.BigInteger, nullable=False, server_default="0", comment="requests acknowledged"),
+    sa.Column("refused", sa.BigInteger, nullable=False, server_default="0", comment="of them, called invalid by Matomo"),
+    sa.Column("robots", sa.BigInteger, nullable=False, server_default="0", comment="hits of robots, not sent"),
+    sa.Column("stored", sa.BigInteger, comment="actions that Matomo has of the site's day; null before it was asked"),
+    sa.Column("twice", sa.BigInteger, comment="marks that Matomo has more than once; null when it can't be asked"),
+    sa.Column("updated_at", sa.DateTime, nullable=False),
+)

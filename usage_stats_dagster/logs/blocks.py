@@ -1,7 +1,7 @@
 """A log as blocks of whole lines, in bounded memory, with exact line numbers and a hash over exactly what was read.
 
-What belongs here: where lines begin and end, lines too long to hold, text that is no UTF-8, a half line at the end.
-What does not: what a line says (`parse.py`), or how the file is packed (`compression.py`).
+What belongs here: blocks that end where a line ends, lines too long to hold, a half line at the end.
+What does not: where lines lie in a block (`lines.py`), what a line says (`parse.py`), or how the file is packed (`compression.py`).
 """
 
 from __future__ import annotations
@@ -15,15 +15,12 @@ import polars as pl
 import xxhash
 
 from usage_stats_dagster.logs.compression import DamagedLog, OpenLog, open_log
-
-LONGEST_LINE = 1 << 20
-"""Bytes. Web servers cut request lines at 8 KiB; what is longer than this is no log line."""
+from usage_stats_dagster.logs.lines import LONGEST_LINE, PADDING, Lines
 
 BLOCK_BYTES = 8 << 20
 _PIECE = 1 << 20
 _HEAD = 400
 _BOM = b"\xef\xbb\xbf"
-_LOOKS_PACKED = (b"x", b"\x1f", b"\x28")
 
 
 @dataclass(frozen=True)
@@ -53,20 +50,15 @@ class Block:
         """The bytes of the whole lines."""
         return memoryview(self.data)[: self.end]
 
+    def cut(self) -> Lines:
+        """The lines, a byte order mark in front of them taken off."""
+        if self.first_line == 1 and self.data.startswith(_BOM):
+            return Lines.of_bytes(self.data[len(_BOM) : self.end])
+        return Lines.of_bytes(self.data, self.end)
+
     def text(self) -> pl.Series:
-        """The lines as text, without line ends; bytes that are no UTF-8 are written \\xNN, in their lines only."""
-        bom = self.first_line == 1 and self.data.startswith(_BOM)
-        return text_of(self.data[len(_BOM) :] if bom else self.data).head(self.lines)
-
-
-def text_of(data: bytes) -> pl.Series:
-    """One string a line, LF or CRLF taken off."""
-    if data[:1] in _LOOKS_PACKED:  # Polars would take a line such as "x^..." for the start of a zlib stream
-        return text_of(b"\n" + data)[1:]
-    try:
-        return pl.read_lines(data, name="text").to_series()
-    except pl.exceptions.ComputeError:
-        return pl.read_lines(data.decode("utf-8", "backslashreplace").encode(), name="text").to_series()
+        """The lines as text."""
+        return self.cut().whole
 
 
 class BlockReader:
@@ -105,9 +97,9 @@ class BlockReader:
             self.compression = log.compression
             rest = b""
             while more := self._gather(log, self._block_bytes):
-                data = rest + more if rest else more
+                data = b"".join((rest, more, PADDING))
                 cut = data.rfind(b"\n") + 1
-                rest = data[cut:]
+                rest = data[cut : -len(PADDING)]
                 if cut:
                     yield self._block(data, cut)
                 if len(rest) > LONGEST_LINE:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import polars as pl
-
+from usage_stats_dagster.logs.lines import Lines
 from usage_stats_dagster.logs.parse import parse
 from usage_stats_dagster.logs.sniff import UnknownFormatError, detect
 from usage_stats_dagster.settings import Site
@@ -16,11 +15,11 @@ from usage_stats_dagster.settings import Site
 
 def first_record_time(head: bytes, site: Site) -> datetime | None:
     """The earliest time in the first records (UTC); None when their format needs more than these bytes to be told."""
-    lines = pl.Series("line", head.decode("utf-8", "replace").splitlines()[:-1] or [head.decode("utf-8", "replace")])
+    lines = head.decode("utf-8", "replace").splitlines()[:-1] or [head.decode("utf-8", "replace")]
     custom = (site.format_regex, site.format_time) if site.format_regex else None
     try:
-        log_format = detect(lines.to_list(), forced=site.format, custom=custom)
+        log_format = detect(lines, forced=site.format, custom=custom)
     except UnknownFormatError:
         return None
-    found: datetime | None = parse(lines, log_format, None, "UTC")["time"].min()  # type: ignore[assignment]
+    found: datetime | None = parse(Lines.of(lines), log_format, None, "UTC")["time"].min()  # type: ignore[assignment]
     return found

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
 import polars as pl
 import polars_hash  # noqa: F401  (registers nchash and chash)
 
 from usage_stats_dagster import schemas
 from usage_stats_dagster.logs import addresses
 from usage_stats_dagster.logs.outcomes import IS_DOWNLOAD
+from usage_stats_dagster.lookups.distinct import Distinct
 
 
 class Lookups(Protocol):
@@ -41,6 +43,16 @@ def visitor(key: bytes) -> pl.Expr:
     return digest.str.slice(0, 15).str.to_integer(base=16, dtype=pl.Int64)
 
 
+def _visitors(ips: Distinct, clean: pl.Series, agents: Distinct, key: bytes) -> pl.Series:
+    """The visitor of every row, hashed once for each pair of address and agent."""
+    pair = ips.rows.to_numpy().astype(np.uint64) << np.uint64(32) | agents.rows.to_numpy()
+    pairs, rows = np.unique(pair, return_inverse=True)
+    of_pair = pl.DataFrame(
+        {"ip": clean.gather(pairs >> np.uint64(32)), "user_agent": agents.values.gather(pairs & np.uint64(0xFFFFFFFF))}
+    ).select(visitor(key).alias("visitor"))
+    return of_pair.to_series().gather(rows)
+
+
 def tie() -> pl.Expr:
     """A hash of (url, referrer, method, status) that is the same on every machine, not negative."""
     parts = (pl.col(c).cast(pl.String).fill_null("") for c in ("path", "referrer", "method", "status"))
@@ -53,13 +65,15 @@ def to_hits(content: pl.DataFrame, lookups: Lookups, key: bytes, *, store_ips: b
 
     `content` has line, time, day, ip, method, path, status, referrer, user_agent, host.
     """
-    addressed = content.with_columns(addresses.clean(content.get_column("ip")))
-    hits = addressed.with_columns(
-        visitor(key).alias("visitor"),
+    ips, agents = Distinct(content.get_column("ip")), Distinct(content.get_column("user_agent"))
+    networks = addresses.clean(ips.values)
+    country = lookups.countries(networks.get_column("ip"))
+    hits = content.with_columns(
+        _visitors(ips, networks.get_column("ip"), agents, key),
         tie().alias("tie"),
-        (pl.col("ip") if store_ips else pl.col("location_ip")).alias("location_ip"),
-        lookups.countries(addressed.get_column("ip")).alias("location_country"),
-        lookups.robots(content.get_column("user_agent")).alias("robot"),
+        ips.spread(networks.get_column("ip" if store_ips else "location_ip")).alias("location_ip"),
+        ips.spread(country).alias("location_country"),
+        agents.spread(lookups.robots(agents.values)).alias("robot"),
         pl.col("host").str.to_lowercase(),
         pl.when(IS_DOWNLOAD).then(3).otherwise(1).cast(pl.Int8).alias("action_type"),
     ).rename({"path": "url", "referrer": "url_referrer", "method": "http_method", "status": "http_status"})

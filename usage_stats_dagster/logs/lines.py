@@ -99,11 +99,14 @@ class Lines:
         return words(self.codes, 8)
 
     @cached_property
+    def whole(self) -> pl.Series:
+        """One string a line."""
+        return self.strings("text", self.starts, self.ends)
+
+    @cached_property
     def text(self) -> pl.Series:
         """One string a line; null for one longer than LONGEST_LINE."""
-        text = self.strings("text", self.starts, self.ends)
-        long = self.too_long
-        return text.set(pl.Series(long), None) if long.any() else text
+        return self.whole.set(pl.Series(self.too_long), None) if self.too_long.any() else self.whole
 
     @cached_property
     def too_long(self) -> npt.NDArray[np.bool_]:

@@ -20,9 +20,10 @@ import polars_hash  # noqa: F401  (registers nchash)
 from usage_stats_dagster import schemas
 from usage_stats_dagster.logs import outcomes, sniff
 from usage_stats_dagster.logs.addresses import blot
-from usage_stats_dagster.logs.blocks import BLOCK_BYTES, LONGEST_LINE, Block, BlockReader, LongLine
+from usage_stats_dagster.logs.blocks import BLOCK_BYTES, Block, BlockReader, LongLine
 from usage_stats_dagster.logs.formats.base import LogFormat
 from usage_stats_dagster.logs.hits import Lookups, to_hits
+from usage_stats_dagster.logs.lines import LONGEST_LINE, Lines
 from usage_stats_dagster.logs.parse import parse
 from usage_stats_dagster.settings import Settings, SettingsError, Site
 
@@ -165,23 +166,19 @@ class LogReader:
                 self._state = self._format.next_state(self._state, block.whole)
 
     def _detect(self, blocks: list[Block]) -> LogFormat | None:
-        lines = pl.concat([pl.Series("text", [], pl.String), *(b.text() for b in blocks if b.lines)])
-        lines = lines.filter((lines.str.len_bytes() <= LONGEST_LINE) & (lines.str.strip_chars() != ""))
-        if lines.is_empty():
+        texts = [b.cut().text for b in blocks if b.lines]
+        sample = _not_blank([_spread(t) for t in texts]) or _not_blank(texts)
+        if not sample:
             return None
-        head = lines.head(_SNIFFED_LINES // 4)
-        spread = lines.gather_every(max(1, lines.len() // _SNIFFED_LINES))
         site = self._options.site
         custom = (site.format_regex, site.format_time) if site.format_regex else None
-        return sniff.detect(pl.concat([head, spread]).to_list(), forced=site.format, custom=custom)
+        return sniff.detect(sample, forced=site.format, custom=custom)
 
     def _work(self, block: Block, log_format: LogFormat | None, state: str | None) -> tuple[LogBlock, list[datetime]]:
         if block.long_line is not None:
             return _too_long(block.long_line), []
-        raw = block.text()
-        long = raw.str.len_bytes() > LONGEST_LINE
-        lines = raw.set(long, None) if long.any() else raw
-        hashes = lines.to_frame("text").select(pl.col("text").nchash.xxh3_64()).to_series()  # type: ignore[attr-defined]
+        lines = block.cut()
+        hashes = lines.text.to_frame("text").select(pl.col("text").nchash.xxh3_64()).to_series()  # type: ignore[attr-defined]
         rows = self._rows(lines, block, log_format, state)
         content = rows.filter(pl.col("outcome").is_null())
         spam = self._lookups.spam(content.get_column("referrer")).alias("spam")
@@ -198,16 +195,26 @@ class LogReader:
             store_ips=self._options.settings.rules.store_ips,
         )
         times = rows.select(pl.col("time").min().alias("first"), pl.col("time").max().alias("last")).row(0)
-        made = LogBlock(hits, _count(counted), _rejects(rows, raw), _sampled(hashes.drop_nulls()))
+        made = LogBlock(hits, _count(counted), _rejects(rows, lines.whole), _sampled(hashes.drop_nulls()))
         return made, [t for t in times if t is not None]
 
-    def _rows(self, lines: pl.Series, block: Block, log_format: LogFormat | None, state: str | None) -> pl.DataFrame:
+    def _rows(self, lines: Lines, block: Block, log_format: LogFormat | None, state: str | None) -> pl.DataFrame:
         site, zone = self._options.site, self._options.settings.platform.time_zone
         rows = parse(lines, log_format, state, zone)
         return rows.with_columns(
-            pl.int_range(block.first_line, block.first_line + lines.len(), dtype=pl.Int64).alias("line"),
+            pl.int_range(block.first_line, block.first_line + len(lines), dtype=pl.Int64).alias("line"),
             outcomes.by_line(site.exclude).alias("outcome"),
         )
+
+
+def _spread(text: pl.Series) -> pl.Series:
+    """The first lines and others from all over the block."""
+    head = min(_SNIFFED_LINES // 4, text.len())
+    return pl.concat([text.head(head), text[head:].gather_every(max(1, (text.len() - head) // _SNIFFED_LINES))])
+
+
+def _not_blank(texts: list[pl.Series]) -> list[str]:
+    return [line for text in texts for line in text.to_list() if line is not None and line.strip()]
 
 
 def _check(site: Site) -> None:

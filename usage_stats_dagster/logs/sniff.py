@@ -16,9 +16,12 @@ from usage_stats_dagster.logs.formats import FORMATS, NAMES, named
 from usage_stats_dagster.logs.formats.base import LogFormat
 from usage_stats_dagster.logs.formats.regex import CustomFormat
 from usage_stats_dagster.logs.formats.w3c import W3C, W3cFormat
+from usage_stats_dagster.logs.lines import Lines
 
 _SHOWN = 300
 _NEARLY = 0.9
+_HARDLY = 0.2
+_FEW = 60
 
 
 class UnknownFormatError(Exception):
@@ -32,17 +35,19 @@ def detect(
 
     Raises UnknownFormatError with the first line (addresses blotted out), what was tried, and how to say it.
     """
-    lines = pl.Series("text", [line for line in sample_lines if line.strip()], pl.String)
+    lines = [line for line in sample_lines if line.strip()]
     if custom is not None:
         wanted: LogFormat | None = _custom(*custom)
     else:
         wanted = _named(forced, lines) if forced else None
     if wanted is not None:
         headed = isinstance(wanted, W3cFormat) and wanted.reads_header("\n".join(sample_lines))
-        if lines.len() and not headed and not _score(wanted, lines):
+        if lines and not headed and not _score(wanted, Lines.of(lines)):
             raise UnknownFormatError(_message(lines, f"the format asked for, {wanted.name}, reads none of them"))
         return wanted
-    scores = {f: _score(f, lines) for f in FORMATS}
+    scores = _scores(lines[:: max(1, len(lines) // _FEW)])
+    if not _clear(scores):
+        scores = _scores(lines)
     most = max(scores.values())
     if not most:
         if member := next((f for f in W3C if f.reads_header("\n".join(sample_lines))), None):
@@ -51,7 +56,18 @@ def detect(
     return max((f for f in FORMATS if scores[f] >= most * _NEARLY), key=lambda f: (len(f.gives), scores[f]))
 
 
-def _named(name: str, lines: pl.Series) -> LogFormat:
+def _scores(sample: list[str]) -> dict[LogFormat, int]:
+    lines = Lines.of(sample)
+    return {f: _score(f, lines) for f in FORMATS}
+
+
+def _clear(scores: dict[LogFormat, int]) -> bool:
+    """Whether each format reads just as much as the best or next to nothing: more lines would not change the choice."""
+    most = max(scores.values())
+    return most > 0 and all(s == most or s < most * _HARDLY for s in scores.values())
+
+
+def _named(name: str, lines: list[str]) -> LogFormat:
     found = named(name)
     if found is None:
         raise UnknownFormatError(_message(lines, f"there is no format {name!r}; there are: {', '.join(NAMES)}"))
@@ -65,19 +81,16 @@ def _custom(pattern: str, time: str | None) -> LogFormat:
         raise UnknownFormatError(f"format_regex: {e}") from e
 
 
-def _score(log_format: LogFormat, lines: pl.Series) -> int:
+def _score(log_format: LogFormat, lines: Lines) -> int:
     """How many lines the format reads, their time included."""
-    data = "\n".join(lines.to_list()).encode() + b"\n"
-    fields = log_format.fields(lines, log_format.next_state(None, data))
-    return int(
-        fields.select((pl.col("matched") & log_format.utc(fields.get_column("time")).is_not_null()).sum()).item()
-    )
+    records = log_format.records(lines, log_format.next_state(None, lines.data))
+    return int(records.select((pl.col("matched") & pl.col("time").is_not_null()).sum()).item())
 
 
-def _message(lines: pl.Series, tried: str) -> str:
-    first = blot(lines[0][:_SHOWN]) if lines.len() else "(no line)"
+def _message(lines: list[str], tried: str) -> str:
+    first = blot(lines[0][:_SHOWN]) if lines else "(no line)"
     return (
-        f"can't tell the log's format. First line: {first!r}\n  tried on {lines.len()} lines: {tried}\n"
+        f"can't tell the log's format. First line: {first!r}\n  tried on {len(lines)} lines: {tried}\n"
         "  the site's setting `format` names one; `format_regex` gives a pattern with the groups "
         "(?P<ip>…) (?P<time>…) (?P<method>…) (?P<path>…) (?P<status>…) (?P<referrer>…) (?P<user_agent>…) (?P<host>…), "
         "`format_time` the pattern of its time"

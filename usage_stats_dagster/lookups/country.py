@@ -84,7 +84,7 @@ class _Mmdb:
         self.version = _file_hash(path)
 
     def __call__(self, ips: pl.Series) -> pl.Series:
-        return per_distinct(ips, self._memo).fill_null(UNKNOWN)
+        return self._memo(ips).fill_null(UNKNOWN)
 
     def _has_countries(self) -> bool:
         sample = (record for _, (_, record) in zip(range(100), self._reader, strict=False))

@@ -14,18 +14,44 @@ Judge = Callable[[pl.Series], pl.Series]
 """Distinct non-null strings in, as many verdicts in the same order out."""
 
 
-def per_distinct(values: pl.Series, judge: Judge) -> pl.Series:
-    """The verdict of every row of a String column; null stays null. `judge` sees each distinct value once.
+class Distinct:
+    """A String column's distinct values, and the way from their verdicts back to its rows.
 
-    The strings are hashed once: a categorical's codes lead back to the rows, which takes two thirds of a join's time.
+    `values` are the distinct values, null last if there is one; `rows` (UInt32) says for each row which of them it has. The
+    strings are hashed once: a categorical's codes lead back to the rows, which takes two thirds of a join's time.
     """
-    rows = values.cast(pl.String).cast(pl.Categorical(pl.Categories.random()))
-    table = pl.DataFrame({"value": rows.unique().drop_nulls()})
-    table = table.select(pl.col("value").cast(pl.String), code=pl.col("value").to_physical()).sort("code")
-    assert table.is_empty() or table["code"][-1] == table.height - 1, "a fresh categorical numbers its values from 0"
-    verdicts = judge(table["value"])
-    assert len(verdicts) == table.height, "one verdict a distinct value"
-    return verdicts.gather(rows.to_physical()).alias(values.name)
+
+    def __init__(self, column: pl.Series) -> None:
+        coded = column.cast(pl.String).cast(pl.Categorical(pl.Categories.random()))
+        self.values = _by_code(coded.unique().drop_nulls(), 0)
+        rows = coded.to_physical()
+        if rows.null_count():
+            rows = rows.fill_null(len(self.values))
+            self.values = self.values.extend_constant(None, 1)
+        self.rows = rows.cast(pl.UInt32)
+
+    def spread(self, verdicts: pl.Series) -> pl.Series:
+        """The verdict of every row."""
+        assert len(verdicts) == len(self.values), "one verdict a distinct value"
+        return verdicts.gather(self.rows)
+
+
+def _by_code(distinct: pl.Series, first: int) -> pl.Series:
+    """The strings of a categorical's distinct values in the order of their codes, which go on from `first` without a gap."""
+    table = pl.DataFrame({"value": distinct.cast(pl.String), "code": distinct.to_physical()}).sort("code")
+    assert table.is_empty() or table["code"][-1] == first + table.height - 1, "a categorical numbers its values"
+    return table["value"]
+
+
+def per_distinct(values: pl.Series, judge: Judge) -> pl.Series:
+    """The verdict of every row of a String column; null stays null. `judge` sees each distinct value once."""
+    found = Distinct(values)
+    known = len(found.values) - found.values.null_count()
+    verdicts = judge(found.values.head(known))
+    assert len(verdicts) == known, "one verdict a distinct value"
+    if known < len(found.values):
+        verdicts = verdicts.extend_constant(None, 1)
+    return found.spread(verdicts).alias(values.name)
 
 
 def each(read: Callable[[str], str | None]) -> Judge:
@@ -34,23 +60,33 @@ def each(read: Callable[[str], str | None]) -> Judge:
 
 
 class Memo:
-    """A judge that remembers strings' verdicts across calls, `limit` of them: then it forgets all and begins anew."""
+    """Verdicts of columns, each distinct value judged once over all calls; null stays null.
+
+    About `limit` values are remembered: then it forgets all and begins anew. One call at a time.
+    """
 
     def __init__(self, judge: Callable[[list[str]], Iterable[str | None]], limit: int = 1_000_000) -> None:
         self._judge = judge
         self._limit = limit
-        self._known: dict[str, str | None] = {}
+        self._forget()
 
     def __call__(self, values: pl.Series) -> pl.Series:
-        """Verdicts of distinct strings, as a String column."""
-        wanted = values.to_list()
-        known = self._known
-        new = [v for v in wanted if v not in known]
-        if len(known) + len(new) > self._limit:
-            known = self._known = {}
-            new = wanted
-        known.update(zip(new, self._judge(new), strict=True))
-        return pl.Series(values.name, [known[v] for v in wanted], dtype=pl.String)
+        """The verdict of every row, as a String column."""
+        if len(self) + values.n_unique() > self._limit:
+            self._forget()
+        coded = values.cast(pl.String).cast(self._known.dtype)
+        rows = coded.to_physical()
+        new = coded.filter(rows >= len(self)).unique()
+        if len(new):
+            strings = _by_code(new, len(self))
+            judged = pl.Series(self._judge(strings.to_list()), dtype=pl.String)
+            self._verdicts = pl.concat([self._verdicts, judged])
+        return self._verdicts.gather(rows).alias(values.name)
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._verdicts)
+
+    def _forget(self) -> None:
+        # The numbers of the values live as long as a column that has them.
+        self._known = pl.Series([], dtype=pl.Categorical(pl.Categories.random()))
+        self._verdicts = pl.Series([], dtype=pl.String)

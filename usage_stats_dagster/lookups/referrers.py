@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from importlib.resources import files
 
 import orjson
@@ -23,7 +23,10 @@ DIRECT, SEARCH_ENGINE, WEBSITE, SOCIAL = 1, 2, 3, 7
 
 CLASSIFIED = pl.Struct({"referer_type": pl.Int8, "referer_name": pl.String})
 
-_URL = r"^([A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#@]*@)?([^/?#:@]+)(?::[0-9]*)?([^?#]*)(?:\?([^#]*))?(?:#(.*))?"
+_URL = (
+    r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?(?P<host>[^/?#:@]+)(?::[0-9]*)?"
+    r"(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?:#(?P<fragment>.*))?"
+)
 
 
 @dataclass(frozen=True)
@@ -146,19 +149,18 @@ class Referrers:
         return pl.DataFrame({"found": found}).unnest("found").with_columns(pl.col("referer_type").fill_null(DIRECT))
 
     def _judge(self, referrers: pl.Series) -> pl.Series:
-        parts = pl.DataFrame({"url": referrers}).select(
-            pl.col("url").str.extract(_URL, 2).str.to_lowercase().alias("host"),
-            pl.col("url").str.extract(_URL, 3).alias("path"),
-            pl.concat_str(
-                pl.lit("&"),
-                pl.col("url").str.extract(_URL, 4).fill_null(""),
-                pl.lit("&"),
-                pl.col("url").str.extract(_URL, 5).fill_null(""),
-            ).alias("query"),
+        parts = pl.DataFrame({"url": referrers}).select(pl.col("url").str.extract_groups(_URL)).unnest("url")
+        parts = parts.with_columns(pl.col("host").str.to_lowercase())
+        # Referrers share hosts: each is looked up once, and only where it is an engine's does the rest matter.
+        known = parts.select(pl.col("host").drop_nulls().unique())
+        sorts = [_sort_of(h) for h in known["host"].to_list()]
+        known = known.with_columns(
+            engines=pl.Series([e for e, _ in sorts], dtype=pl.String), network=pl.Series([n for _, n in sorts], dtype=pl.String)
         )
+        parts = parts.join(known, on="host", how="left", maintain_order="left")
         host = pl.col("host")
         return (
-            parts.with_columns(engine=_engine(), network=_network())
+            parts.with_columns(engine=_engines(parts))
             .select(
                 pl.when(host.is_null() | host.str.strip_prefix("www.").is_in(self._own))
                 .then(pl.struct(referer_type=pl.lit(DIRECT, pl.Int8), referer_name=pl.lit(None, pl.String)))
@@ -179,21 +181,42 @@ def _spam_hosts() -> tuple[str, ...]:
     return tuple(line for line in lines if line and not line.startswith("#"))
 
 
-def _engine() -> pl.Expr:
-    tried = []
-    for e in ENGINES:
-        asked = pl.col("query").str.contains(rf"&(?:{e.keys})=[^&]")
-        passed = pl.col("path").str.contains(rf"^(?:{e.path})$")
-        tried.append(pl.when(pl.col("host").str.contains(rf"^(?:{e.host})$") & (asked | passed)).then(pl.lit(e.name)))
-    return pl.coalesce(tried)
+@lru_cache(maxsize=100_000)
+def _sort_of(host: str) -> tuple[str | None, str | None]:
+    """Which engines a host may be (their places in ENGINES, with blanks between), and of which network it is."""
+    matching = " ".join(str(i) for i, pattern in enumerate(_engine_hosts()) if pattern.fullmatch(host))
+    network = next((name for name, pattern in _networks() if pattern.fullmatch(host)), None)
+    return matching or None, network
 
 
-def _network() -> pl.Expr:
-    tried = []
-    for name, hosts in NETWORKS.items():
-        any_host = "|".join(re.escape(h) for h in hosts.split())
-        tried.append(pl.when(pl.col("host").str.contains(rf"^(?:.*\.)?(?:{any_host})$")).then(pl.lit(name)))
-    return pl.coalesce(tried)
+def _engines(parts: pl.DataFrame) -> pl.Series:
+    """The engine's name for each row (engines, path, query, fragment); null where its host is none's, or it is no search."""
+    rows = parts.select("engines", "path", "query", "fragment").with_row_index("row").filter(pl.col("engines").is_not_null())
+    names = pl.Series([None], dtype=pl.String).new_from_index(0, parts.height)
+    if rows.is_empty():
+        return names
+    asked_for = pl.concat_str(pl.lit("&"), pl.col("query").fill_null(""), pl.lit("&"), pl.col("fragment").fill_null(""))
+    for (places,), found in rows.partition_by("engines", as_dict=True).items():
+        name = pl.coalesce(
+            pl.when(asked_for.str.contains(rf"&(?:{e.keys})=[^&]") | pl.col("path").str.contains(rf"^(?:{e.path})$"))
+            .then(pl.lit(e.name))
+            for e in (ENGINES[int(i)] for i in places.split())
+        )
+        names = names.scatter(found["row"], found.select(name.alias("name"))["name"])
+    return names
+
+
+@cache
+def _engine_hosts() -> list[re.Pattern[str]]:
+    return [re.compile(e.host) for e in ENGINES]
+
+
+@cache
+def _networks() -> list[tuple[str, re.Pattern[str]]]:
+    return [
+        (name, re.compile(rf"(?:.*\.)?(?:{'|'.join(re.escape(h) for h in hosts.split())})"))
+        for name, hosts in NETWORKS.items()
+    ]
 
 
 def _hash(content: object) -> str:

@@ -17,7 +17,7 @@ from importlib.resources import files
 import orjson
 import polars as pl
 
-from usage_stats_dagster.lookups.distinct import Memo, per_distinct
+from usage_stats_dagster.lookups.distinct import Memo
 from usage_stats_dagster.settings import RulesSection
 
 _PLAIN = re.compile(r"(?:[^\\^$.|?*+()\[\]{}]|\\[^A-Za-z0-9])+")
@@ -56,6 +56,7 @@ class _List:
                 plain.setdefault(re.sub(r"\\(.)", r"\1", pattern).lower(), rank)
             else:
                 self._regexes.append((rank, pattern))
+        plain = _needed(plain)
         self._plain = list(plain)
         self._plain_rank = pl.DataFrame(
             {"text": self._plain, "rank": list(plain.values())}, schema={"text": pl.String, "rank": pl.UInt32}
@@ -100,6 +101,15 @@ class _List:
         return [None if r is None else self._reasons[r] for r in ranks]
 
 
+def _needed(plain: dict[str, int]) -> dict[str, int]:
+    """Text and rank without those that hold a text of lower rank: wherever they are found, that one is found first."""
+    if not plain:
+        return plain
+    texts = pl.Series(list(plain))
+    within = texts.str.extract_many(texts, overlapping=True).to_list()
+    return {text: rank for (text, rank), found in zip(plain.items(), within, strict=True) if rank <= min(plain[f] for f in found)}
+
+
 class Robots:
     """Says of user agents which pattern makes them robots. Lists are read on first use, verdicts remembered.
 
@@ -125,7 +135,7 @@ class Robots:
 
         An empty agent or `-` is a robot by COUNTER's `^.?$`.
         """
-        return per_distinct(user_agents, self._memo)
+        return self._memo(user_agents)
 
     @cached_property
     def _patterns(self) -> _List:

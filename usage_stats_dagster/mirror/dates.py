@@ -40,7 +40,7 @@ def days_to_mirror(
     if argument is not None:
         return argument, end
     start = _day(environ, "STARTDATE", zone)
-    if start is not None and _truth(environ, "FORCE_STARTDATE"):
+    if start is not None and truth(environ, "FORCE_STARTDATE"):
         return start, end
     if last is not None:
         return (last - LOOK_BACK).astimezone(zone).date(), end
@@ -61,7 +61,8 @@ def _day(environ: Mapping[str, str], name: str, zone: ZoneInfo) -> date | None:
     return moment.date() if moment.tzinfo is None else moment.astimezone(zone).date()
 
 
-def _truth(environ: Mapping[str, str], name: str) -> bool:
+def truth(environ: Mapping[str, str], name: str) -> bool:
+    """A variable that is true or false; false when it is not set. Raises MirrorError for another word."""
     text = environ.get(name, "").strip().lower()
     if text not in _YES | _NO:
         msg = f"{name} = {text!r}: use true or false"

@@ -11,7 +11,7 @@ from importlib.resources import files
 import polars as pl
 
 ACTION_TYPES = {1: "action", 2: "outlink", 3: "download", 8: "search"}
-"""Matomo's number of an action's type → the word of `Live.getLastVisitsDetails`."""
+"""Matomo's number of an action's type → the word of `Live.getLastVisitsDetails`; `action` for one without a URL."""
 
 ACTION_TITLES = {2: "Outlink", 3: "Download", 8: "Site Search"}
 """Titles that Matomo's API makes up for actions that have none; a page's title is not in the lake."""
@@ -122,7 +122,11 @@ def country_name(column: str) -> pl.Expr:
     known = countries()
     code = pl.col(column)
     name = code.replace_strict(list(known), list(known.values()), default=None, return_dtype=pl.String)
-    return pl.when(code.is_null() | (code == "xx")).then(pl.lit(UNKNOWN)).otherwise(name.fill_null(code.str.to_uppercase()))
+    return (
+        pl.when(code.is_null() | (code == "xx"))
+        .then(pl.lit(UNKNOWN))
+        .otherwise(name.fill_null(code.str.to_uppercase()))
+    )
 
 
 def system_name(column: str) -> pl.Expr:

@@ -122,12 +122,12 @@ def destination(environ: Mapping[str, str]) -> Destination | None:
     return Destination(database, table, partitioned=table == partitioned)
 
 
-def connect(to: Destination) -> psycopg.Connection:
+def connect(to: Destination, *, autocommit: bool = True) -> psycopg.Connection:
     """A connection to the destination's database; host, user and password as libpq finds them. Raises MirrorError."""
+    whole = "://" in to.database or "=" in to.database
+    given = to.database if whole else psycopg.conninfo.make_conninfo(dbname=to.database)
     try:
-        if "://" in to.database or "=" in to.database:
-            return psycopg.connect(to.database, application_name="usage-stats mirror")
-        return psycopg.connect(dbname=to.database, application_name="usage-stats mirror")
+        return psycopg.connect(given, autocommit=autocommit, application_name="usage-stats mirror")
     except (psycopg.OperationalError, psycopg.ProgrammingError) as e:
         why = " ".join(str(e).split())
         msg = f"the database that PGDATABASE names can't be opened ({why}): is it running, and are user and password right?"
@@ -140,7 +140,6 @@ def prepare(connection: psycopg.Connection, to: Destination) -> None:
     Raises MirrorError when a table of that name is another: a column's type, or partitions where none are wanted.
     """
     have = revision(connection, to)
-    connection.commit()
     if have == REVISION:
         return
     if have is not None and have > REVISION:
@@ -153,7 +152,9 @@ def prepare(connection: psycopg.Connection, to: Destination) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.attributes["destination"] = to
-    engine = sa.create_engine("postgresql+psycopg://", creator=lambda: connect(to), poolclass=sa.pool.NullPool)
+    engine = sa.create_engine(
+        "postgresql+psycopg://", creator=lambda: connect(to, autocommit=False), poolclass=sa.pool.NullPool
+    )
     try:
         with engine.begin() as c:
             config.attributes["connection"] = c
@@ -166,7 +167,8 @@ def prepare(connection: psycopg.Connection, to: Destination) -> None:
 def revision(connection: psycopg.Connection, to: Destination) -> str | None:
     """The table's revision; None when it was not made or taken over yet."""
     name = sql.Identifier(to.version_table)
-    if not connection.execute("SELECT to_regclass(%s)", [name.as_string(connection)]).fetchone() == (None,):
-        row = connection.execute(sql.SQL("SELECT version_num FROM {}").format(name)).fetchone()
-        return str(row[0]) if row else None
-    return None
+    there = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [name.as_string(connection)]).fetchone()
+    if there == (False,):
+        return None
+    row = connection.execute(sql.SQL("SELECT version_num FROM {}").format(name)).fetchone()
+    return str(row[0]) if row else None

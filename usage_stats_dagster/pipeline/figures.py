@@ -9,6 +9,7 @@ from __future__ import annotations
 import calendar
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
@@ -21,11 +22,12 @@ from usage_stats_dagster.metrics.table import Bucket, metrics
 from usage_stats_dagster.metrics.version import rules_version
 from usage_stats_dagster.pipeline.stage import StageReport, fingerprint
 from usage_stats_dagster.pipeline.status import advance
-from usage_stats_dagster.pipeline.tracking import buckets
+from usage_stats_dagster.pipeline.tracking import shares
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.schemas import DOCUMENTS, EVENTS, METRICS, METRICS_TABLE, VISITS
 from usage_stats_dagster.settings import Site
 
+BUCKET_EVENTS = 750_000
 FIGURES_CODE = "1"
 """Raised when the code makes other figures of the same events: then days are stale."""
 
@@ -112,7 +114,7 @@ def _events(ws: Workspace, idsite: int, day: date) -> Manifest:
 def _buckets(ws: Workspace, idsite: int, day: date, rows: int) -> Iterator[Bucket]:
     seconds = timedelta(seconds=ws.settings.rules.double_click_seconds)
     after = ws.settings.day_start(day + timedelta(1))
-    edges = list(buckets(rows))
+    edges = list(pairwise(shares(rows, BUCKET_EVENTS)))
     for k, (low, high) in enumerate(edges):
         events = ws.lake.scan(EVENTS, [(idsite, day)])
         visits = ws.lake.scan(VISITS, [(idsite, day)])

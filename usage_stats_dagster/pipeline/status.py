@@ -92,7 +92,13 @@ def day_logs(ws: Workspace, site: Site, days: Sequence[date]) -> dict[date, DayL
         elif r["status"] == LogStatus.LOADED and r["identity"] is None:  # an empty log: loaded, and nothing in it
             loaded[r["log_date"]] += 1
     return {
-        d: DayLogs(loaded[d], strays[d], partial[d], waiting[d], xxhash.xxh3_128_hexdigest("\n".join(sorted(inputs[d])).encode()))
+        d: DayLogs(
+            loaded[d],
+            strays[d],
+            partial[d],
+            waiting[d],
+            xxhash.xxh3_128_hexdigest("\n".join(sorted(inputs[d])).encode()),
+        )
         for d in days
     }
 

@@ -6,10 +6,13 @@ does not: the rules (`tracker/`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 import xxhash
@@ -23,13 +26,23 @@ from usage_stats_dagster.pipeline.status import advance
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.schemas import EVENTS, HITS, VISITS
 from usage_stats_dagster.settings import Settings, Site
+from usage_stats_dagster.tracker.prepare import in_order
 from usage_stats_dagster.tracker.site_day import visits_and_events
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 TRACKER_CODE = "1"
 """Raised when the code makes other events of the same hits: then days are stale."""
 
-BUCKET_HITS = 750_000
-"""Hits tracked at a time: about 0.5 GB at the peak."""
+SHARE_HITS = 1_000_000
+"""Hits of a site-day that are in memory at a time, all hits of some visitors: about 0.3 GB."""
+
+BUCKET_HITS = 200_000
+"""Hits that one thread tracks at a time, out of those in memory."""
+
+TRACKERS = 2
+"""Threads that track: Polars runs most steps on one core, and what is Python runs beside it."""
 
 VISITOR_RANGE = 1 << 60
 
@@ -71,14 +84,13 @@ def _track(
     robots = robot_visits = 0
     heads: list[pl.DataFrame] = []
     with ws.lake.writer(VISITS, site.id, day) as visits, ws.lake.writer(EVENTS, site.id, day) as events:
-        for low, high in buckets(total):
-            hits = ws.lake.scan_files(HITS, files)
-            if total > BUCKET_HITS:
-                hits = hits.filter(pl.col("visitor") >= low, pl.col("visitor") < high)
-            frame = hits.collect(engine="streaming")
+
+        def track(hits: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
             # Lists change: robots are judged anew from the agents, so that a new list needs no new import.
-            frame = frame.with_columns(lookups.robots(frame["user_agent"]).alias("robot"))
-            v, e = visits_and_events(frame, day, site, ws.settings, lookups)
+            hits = hits.with_columns(lookups.robots(hits["user_agent"]).alias("robot"))
+            return visits_and_events(hits, day, site, ws.settings, lookups)
+
+        for v, e in in_threads(track, _hits(ws, files, total)):
             visits.append(v)
             events.append(e)
             robots += e.height - e["robot"].null_count()
@@ -97,11 +109,42 @@ def _track(
     return done_visits, done_events
 
 
-def buckets(total: int) -> Iterator[tuple[int, int]]:
-    """Ranges of the visitors' hash, in order, each with about BUCKET_HITS hits; tables come out sorted by visitor."""
-    n = max(1, -(-total // BUCKET_HITS))
-    edges = [VISITOR_RANGE * k // n for k in range(n + 1)]
-    return pairwise(edges)
+def shares(total: int, most: int) -> list[int]:
+    """Edges between ranges of the visitors' hash, in order; each range has about `most` of `total` rows, or fewer."""
+    n = max(1, -(-total // most))
+    return [VISITOR_RANGE * k // n for k in range(n + 1)]
+
+
+def in_threads(work: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
+    """What `work` makes of each item, in the items' order; TRACKERS at a time where there are several."""
+    items = iter(items)
+    first = list(islice(items, 2))
+    if len(first) < 2:
+        yield from map(work, first)
+        return
+    with ThreadPoolExecutor(TRACKERS) as pool:
+        running = deque(pool.submit(work, item) for item in first)
+        try:
+            while running:
+                done = running.popleft().result()
+                running.extend(pool.submit(work, item) for item in islice(items, 1))
+                yield done
+        finally:
+            for future in running:
+                future.cancel()
+
+
+def _hits(ws: Workspace, files: list[Path], total: int) -> Iterator[pl.DataFrame]:
+    """The day's hits as `in_order` gives them, cut between visitors; tables made of one after the other are sorted."""
+    with ws.lake.split(files, HITS, "visitor", shares(total, SHARE_HITS)) as parts:
+        for part in parts:
+            hits = in_order(part.collect(engine="streaming"))
+            # A visitor's hits stay together: each cut moves on to where another visitor begins.
+            cuts = [
+                hits["visitor"].search_sorted(hits["visitor"][k], "left") for k in range(0, hits.height, BUCKET_HITS)
+            ]
+            for start, end in pairwise([*dict.fromkeys(cuts), hits.height]):
+                yield hits[start:end]
 
 
 def head_of(events: pl.DataFrame, settings: Settings, day: date, seconds: int) -> pl.DataFrame:

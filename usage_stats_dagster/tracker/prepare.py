@@ -14,7 +14,7 @@ from usage_stats_dagster.lookups.distinct import per_distinct
 from usage_stats_dagster.lookups.referrers import Referrers
 from usage_stats_dagster.settings import Site
 from usage_stats_dagster.tracker.campaigns import campaign_name, campaigns
-from usage_stats_dagster.tracker.sessions import CAMPAIGN
+from usage_stats_dagster.tracker.sessions import BY, CAMPAIGN, ORDER
 from usage_stats_dagster.tracker.urls import download_urls, full_urls, page_urls, search_keyword
 
 DOWNLOAD, SEARCH = 3, 8
@@ -26,15 +26,27 @@ IDENTITY_DIGITS = 15
 c = pl.col
 
 
-def prepare(hits: pl.DataFrame | pl.LazyFrame, site: Site, referrers: Referrers) -> pl.LazyFrame:
-    """Hits (schemas.HITS, in any order) with what the transforms need, one row a hit, in the same order.
+def in_order(hits: pl.DataFrame) -> pl.DataFrame:
+    """Hits (schemas.HITS) sorted by visitor and `sessions.ORDER`, with `t` and `idlink_va`.
 
-    Adds `t` (Int64, epoch ms), `idlink_va` (60 bits of the log's identity, plus the line: unique within the site, and
-    in the order of identity and line), `action_name`, `action_url`, `action_url_prefix`, `identifier`, `item_action`,
-    `country_item`, `ref_type`, `ref_name`, `campaign`; sets `action_type` 8 where a page view is a site search; drops
-    `host` and `url`. Raises ItemRuleError and IdentifierMapError for a site's unusable rules.
+    `t` is Int64, epoch ms; `idlink_va` 60 bits of the log's identity, plus the line: unique within the site, and in the
+    order of identity and line.
     """
-    table = hits.lazy().collect()
+    identity = c("log_identity").str.slice(0, IDENTITY_DIGITS).str.to_integer(base=16, dtype=pl.Int64)
+    keys = hits.select(c("visitor"), c("time").dt.epoch("ms").alias("t"), c("tie"), idlink_va=identity + c("line"))
+    # Only the keys are sorted; all other columns are gathered once.
+    keys = keys.with_row_index("row__").sort(BY, *ORDER)
+    return hits[keys["row__"]].with_columns(keys["t"], keys["idlink_va"])
+
+
+def prepare(hits: pl.DataFrame, site: Site, referrers: Referrers) -> pl.LazyFrame:
+    """Hits as `in_order` gives them with what the transforms need, one row a hit, in the same order.
+
+    Adds `action_name`, `action_url`, `action_url_prefix`, `identifier`, `item_action`, `country_item`, `ref_type`,
+    `ref_name`, `campaign`; sets `action_type` 8 where a page view is a site search; drops `host` and `url`. Raises
+    ItemRuleError and IdentifierMapError for a site's unusable rules.
+    """
+    table = hits
     no_hosts = table["host"].null_count() == table.height
     # Without virtual hosts all URLs have one beginning, and paths alone tell them apart.
     urls = table["url"] if no_hosts else table.select(full_urls(c("url"), c("host"), site.url)).to_series()
@@ -49,9 +61,6 @@ def prepare(hits: pl.DataFrame | pl.LazyFrame, site: Site, referrers: Referrers)
         pl.concat([table.drop("host", "url"), said, came], how="horizontal")
         .lazy()
         .with_columns(
-            t=c("time").dt.epoch("ms"),
-            idlink_va=c("log_identity").str.slice(0, IDENTITY_DIGITS).str.to_integer(base=16, dtype=pl.Int64)
-            + c("line"),
             action_type=pl.when(is_search).then(pl.lit(SEARCH, pl.Int8)).otherwise("action_type"),
             action_name=pl.when(is_search).then("keyword"),
             action_url=pl.when(is_page).then("page").when(is_download).then("download"),

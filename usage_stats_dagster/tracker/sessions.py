@@ -39,12 +39,15 @@ def day_offset(day: date) -> int:
     return (day - _EPOCH).days * _DAY_STEP
 
 
-def sessions(hits: Frame, day: date, *, visit_seconds: int = 1800, max_actions: int = MAX_ACTIONS) -> Frame:
+def sessions(
+    hits: Frame, day: date, *, visit_seconds: int = 1800, max_actions: int = MAX_ACTIONS, in_order: bool = False
+) -> Frame:
     """The hits of one site and day, each with the visit it belongs to.
 
     Takes `visitor`, `t` (ms), `tie`, `idlink_va`, `ref_type` and `campaign` (null but for `ref_type` 6); other columns
     stay. Adds `second` (epoch), `opens` (Int64, 1 on a visit's first hit), `spent` (Int64, seconds since the visit's
-    hit before, 0 on its first) and `idvisit`. On Polars, rows come out sorted by visitor and ORDER.
+    hit before, 0 on its first) and `idvisit`. On Polars, rows come out sorted by visitor and ORDER; `in_order` says that
+    they come so.
 
     `idvisit` = visitor + number of the visit in the visitor's day + days since 1970 × (2**44 + 21). The visitor has 60
     bits, the number fewer than 45 and the day's part stays below 2**61 up to 2328, so the sum is below 2**62: no engine
@@ -55,7 +58,7 @@ def sessions(hits: Frame, day: date, *, visit_seconds: int = 1800, max_actions: 
     Past 10,000 actions the new visit still knows the campaign that the one before came by.
     """
     hits = hits.with_columns(second=c("t") // 1000, one=_int(1))
-    hits = engine.ordered(hits, BY, ORDER)
+    hits = hits if in_order else engine.ordered(hits, BY, ORDER)
     hits = engine.previous(hits, BY, ORDER, before="second")
     near = (c("second") - c("before")) < visit_seconds
     hits = hits.with_columns(opens=nw.when(near).then(_int(0)).otherwise(_int(1)))

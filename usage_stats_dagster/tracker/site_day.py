@@ -21,16 +21,17 @@ from usage_stats_dagster.tracker.visits import visits
 
 
 def visits_and_events(
-    hits: pl.DataFrame | pl.LazyFrame, day: date, site: Site, settings: Settings, lookups: Lookups
+    hits: pl.DataFrame, day: date, site: Site, settings: Settings, lookups: Lookups
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The tables VISITS and EVENTS of one site's day, from its hits (schemas.HITS, of that day, in any order).
+    """The tables VISITS and EVENTS of one site's day, from its hits (of that day, as `prepare.in_order` gives them).
 
     Visitors are independent of each other, so the hits may be those of a range of visitors: rows come out in the order
     of (visitor, t, tie, log_identity, line), so that the tables of ascending ranges, one behind the other, are those
     of the whole day. All hits of a visitor have to be there.
     """
     prepared = engine.wrap(prepare(hits, site, lookups.referrers))
-    found = engine.collect(sessions(prepared, day, visit_seconds=settings.rules.visit_seconds), streaming=False)
+    seconds = settings.rules.visit_seconds
+    found = engine.collect(sessions(prepared, day, visit_seconds=seconds, in_order=True), streaming=False)
     agents = found.filter(pl.col("opens") == 1).select(pl.col("user_agent").drop_nulls().unique())
     known = pl.concat([agents, clients(agents.to_series())], how="horizontal")
     sessioned = engine.wrap(found.lazy())

@@ -35,7 +35,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     logs = base / "logs" / "1"
     logs.mkdir(parents=True)
     rows = [line(f"10:0{n}:00", f"/handle/1/{n % 3}", ip=f"192.0.2.{n}") for n in range(9)]
-    (logs / "access-2025-03-01.log").write_text("\n".join([*rows, "garbage", line("11:00:00", "/x.css")]) + "\n")
+    (logs / "access-2025-03-01.log").write_text(
+        "\n".join([*rows, "garbage", line("11:00:00", "/x.css"), line("11:00:00", "/contact")]) + "\n"
+    )
     call(base, "run")
     return base
 
@@ -64,14 +66,14 @@ def test_status(folder: Path) -> None:
 def test_account(folder: Path) -> None:
     rows = json.loads(call(folder, "account", "--json").stdout)
     counts = {(r["stage"], r["what"]): r["count"] for r in rows}
-    assert counts["lines", "read"] == 11
-    assert (counts["lines", "hit"], counts["lines", "static"], counts["lines", "invalid"]) == (9, 1, 1)
+    assert counts["lines", "read"] == 12
+    assert (counts["lines", "hit"], counts["lines", "static"], counts["lines", "invalid"]) == (10, 1, 1)
     assert counts["documents", "in the index"] == counts["documents", "in the lake"] == 3
     assert "every sum closes" in call(folder, "account", "--day", "2025-03-01").stdout
 
 
 @pytest.mark.parametrize("format", ["table", "csv", "json", "parquet"])
-@pytest.mark.parametrize("command", ["items", "status", "account", "logs", "rejects", "volumes", "doctor"])
+@pytest.mark.parametrize("command", ["items", "status", "account", "logs", "rejects", "volumes", "unmapped", "doctor"])
 def test_every_answer_in_every_format(command: str, format: str, folder: Path, tmp_path: Path) -> None:
     if command == "doctor":
         assert "ledger" in call(folder, "doctor", *(["--format", format] if format != "parquet" else [])).stdout
@@ -125,6 +127,11 @@ def test_wrong_settings_are_exit_code_2_and_named(tmp_path: Path) -> None:
     (tmp_path / "usage_stats.toml").write_text("[storage]\nrot = 'x'\n")
     for command in ("run", "status", "items", "account", "doctor", "volumes"):
         assert "storage.rot: no such key" in call(tmp_path, command, code=2).stderr, command
+
+
+def test_a_day_without_a_partition_is_named(folder: Path) -> None:
+    assert "days go from platform.start_date, 2000-01-01" in call(folder, "run", "--day", "1999-12-31", code=1).stderr
+    assert "to today" in call(folder, "run", "--day", "2999-12-31", code=1).stderr
 
 
 def test_an_unusable_lake_or_ledger_is_exit_code_1(folder: Path, tmp_path: Path) -> None:

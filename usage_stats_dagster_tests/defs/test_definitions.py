@@ -108,8 +108,12 @@ def test_a_day_and_a_range_in_one_run_show_their_counts(tmp_path: Path, monkeypa
         }
         assert set(shown) == ASSETS
         assert shown["events"]["rows_of_the_range"].value == 2
-        observed = instance.get_event_records(dg.EventRecordsFilter(dg.DagsterEventType.ASSET_OBSERVATION, dg.AssetKey("events")))
-        assert {(o.partition_key, o.asset_observation.metadata["dagster/partition_row_count"].value) for o in observed} == {(str(d), 1) for d in days}
+        observed = instance.get_event_records(
+            dg.EventRecordsFilter(dg.DagsterEventType.ASSET_OBSERVATION, dg.AssetKey("events"))
+        )
+        assert {
+            (o.partition_key, o.asset_observation.metadata["dagster/partition_row_count"].value) for o in observed
+        } == {(str(d), 1) for d in days}
         assert "| hit | 2 |" in shown["imported_logs"]["outcomes"].value
         assert "double_click" in shown["filtered_metrics"]["steps"].value
         assert "data:image/png;base64," in shown["documents"]["top_items_plot"].value

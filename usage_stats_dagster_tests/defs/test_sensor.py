@@ -187,6 +187,15 @@ def test_a_failing_day_is_tried_three_times_and_then_named(platform: Platform, i
     assert daemon.runs[-1] == (str(FIRST), True)
 
 
+def test_days_in_the_future_wait(platform: Platform, instance: dg.DagsterInstance) -> None:
+    ahead = date.today() + timedelta(400)
+    platform.log("access.log", [*day_lines(FIRST), *day_lines(ahead)])
+    daemon = Daemon(instance)
+    said = daemon.settle()
+    assert [day for day, _ in daemon.runs] == [str(FIRST)]
+    assert "1 day of the logs lie in the future" in said
+
+
 def test_a_log_that_is_being_written_waits(
     platform: Platform, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:

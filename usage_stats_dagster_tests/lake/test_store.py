@@ -7,14 +7,15 @@ import os
 import signal
 import time
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from usage_stats_dagster.lake.lock import LockedError, locked
-from usage_stats_dagster.lake.store import Lake, LakeError, Manifest
 from usage_stats_dagster.lake.sink import ROW_GROUP
+from usage_stats_dagster.lake.store import Lake, LakeError, Manifest
 from usage_stats_dagster.lake.writer import TableWriter
 from usage_stats_dagster.schemas import METRICS, METRICS_TABLE, SchemaMismatchError
 
@@ -56,7 +57,7 @@ def test_bytes_do_not_depend_on_how_rows_were_handed_over(tmp_path: Path) -> Non
     files = []
     for name, cuts in (("a", [0, whole.height]), ("b", [0, 7, 100_000, ROW_GROUP + 3, whole.height])):
         with TableWriter(METRICS_TABLE, tmp_path / name / "part-0.parquet") as w:
-            for start, end in zip(cuts, cuts[1:], strict=False):
+            for start, end in pairwise(cuts):
                 w.append(whole.slice(start, end - start).select(*METRICS_TABLE.columns))
             w.commit()
         files.append((tmp_path / name / "part-0.parquet").read_bytes())
@@ -66,9 +67,15 @@ def test_bytes_do_not_depend_on_how_rows_were_handed_over(tmp_path: Path) -> Non
 def test_a_failed_write_leaves_the_old_rows_and_no_file(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
     made = commit(lake, rows(3))
-    with pytest.raises(RuntimeError), lake.writer(METRICS_TABLE, 1, DAY) as w:
-        w.append(rows(ROW_GROUP + 1).select(*METRICS_TABLE.columns))
-        raise RuntimeError
+    writer = lake.writer(METRICS_TABLE, 1, DAY)
+
+    def write_and_fail() -> None:
+        with writer:
+            writer.append(rows(ROW_GROUP + 1).select(*METRICS_TABLE.columns))
+            writer.append(rows(1).drop("views"))
+
+    with pytest.raises(SchemaMismatchError):
+        write_and_fail()
     assert lake.manifest(METRICS_TABLE, 1, DAY) == made
     assert not lake.temporaries()
 

@@ -90,6 +90,19 @@ def test_an_unreadable_file_is_tried_three_times_and_then_waits_for_a_change(pla
     assert actions(platform.run().imports) == {"a.log": "imported"}
 
 
+def test_a_file_that_fails_while_it_is_read(platform: Platform) -> None:
+    platform.log("z.log", good())
+    (platform.folder / "logs/1/a.log").symlink_to(
+        "/proc/self/mem"
+    )  # there, and reading it is an I/O error, for root too
+    for _ in range(3):
+        (failed, *_rest) = platform.run().imports.paths
+        assert failed.action == "failed"
+        assert "can't be read: Input/output error" in str(failed.message)
+    assert platform.run().imports.paths == []
+    assert platform.figures()[DAY][0] == 40
+
+
 def test_odd_lines_are_counted_and_kept_with_their_numbers(platform: Platform) -> None:
     rows: list[bytes] = [x.encode() for x in good(6)]
     rows[1] = b"garbage"

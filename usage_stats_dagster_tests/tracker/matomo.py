@@ -19,6 +19,7 @@ from usage_stats_dagster.logs.read import ReadOptions, read_log
 from usage_stats_dagster.lookups.all import lookups_for
 from usage_stats_dagster.schemas import HITS
 from usage_stats_dagster.settings import Settings, Site
+from usage_stats_dagster.tracker.prepare import in_order
 from usage_stats_dagster.tracker.site_day import visits_and_events
 from usage_stats_dagster_tests.shared import shared
 
@@ -112,7 +113,7 @@ def load() -> World:
         blocks.append(pl.concat([b.hits for b in log]).with_columns(log_identity=pl.lit(identity)))
     hits = pl.concat(blocks).filter(pl.col("robot").is_null())
     made = [
-        visits_and_events(of_day.select(HITS.columns.keys()), day, SITE, settings, lookups_for(settings, SITE))
+        visits_and_events(in_order(of_day.select(HITS.columns.keys())), day, SITE, settings, lookups_for(settings, SITE))
         for (day,), of_day in hits.group_by("day")
     ]
     visits, events = (pl.concat(t) for t in zip(*made, strict=True))

@@ -16,7 +16,7 @@ from usage_stats_dagster.lookups.clients import clients
 from usage_stats_dagster.schemas import EVENTS, HITS, VISITS
 from usage_stats_dagster.settings import Settings
 from usage_stats_dagster.tracker.events import events
-from usage_stats_dagster.tracker.prepare import prepare
+from usage_stats_dagster.tracker.prepare import in_order, prepare
 from usage_stats_dagster.tracker.sessions import sessions
 from usage_stats_dagster.tracker.visits import visits
 from usage_stats_dagster_tests.tracker.matomo import SITE, World
@@ -63,7 +63,7 @@ def test_duckdb_gives_what_polars_gives(hits: pl.DataFrame) -> None:
 def test_duckdb_gives_what_polars_gives_of_real_logs(world: World) -> None:
     """The same of a day of the fixture logs."""
     of_day = world.hits.filter(pl.col("day") == DAY).select(HITS.columns.keys())
-    hits = prepare(of_day, SITE, lookups_for(Settings(), SITE).referrers).collect()
+    hits = prepare(in_order(of_day), SITE, lookups_for(Settings(), SITE).referrers).collect()
     agents = hits.select(pl.col("user_agent").unique())
     agents = pl.concat([agents, clients(agents.to_series())], how="horizontal")
     ours, theirs = both_tables(Polars(), hits, DAY, agents), both_tables(DuckDB(), hits, DAY, agents)

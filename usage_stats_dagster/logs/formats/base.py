@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from usage_stats_dagster.logs.lines import Lines
+
 FIELDS = ("ip", "time", "method", "path", "status", "referrer", "user_agent", "host")
 """Text fields, in this order; null where a format lacks them."""
 
@@ -24,7 +26,7 @@ EPOCH_MILLIS = "epoch ms"
 
 
 class LogFormat:
-    """A format: `fields(lines, state)` gives FIELDS, `matched` and `comment` for each line.
+    """A format: `fields(lines, state)` gives FIELDS, `matched` and `comment` for each line; `records` the same with values.
 
     `state` is what earlier lines of the log decide (the W3C family's `#Fields`); `next_state` moves it over a block.
     `times` are the chrono patterns of the time field, tried in order; a pattern without a zone is UTC.
@@ -37,6 +39,15 @@ class LogFormat:
     def fields(self, lines: pl.Series, state: str | None) -> pl.DataFrame:
         """One row a line: FIELDS as String, matched and comment as Boolean."""
         raise NotImplementedError
+
+    def records(self, lines: Lines, state: str | None) -> pl.DataFrame:
+        """The fields with `time` in UTC and `status` as Int16, null where it can't be read."""
+        return self.parsed(self.fields(lines.text, state))
+
+    def parsed(self, fields: pl.DataFrame) -> pl.DataFrame:
+        """The fields with values for time and status."""
+        time = self.utc(fields.get_column("time"))
+        return fields.with_columns(time.alias("time"), pl.col("status").cast(pl.Int16, strict=False))
 
     def next_state(self, state: str | None, data: bytes | memoryview) -> str | None:
         """The state behind these bytes (whole lines)."""
@@ -81,5 +92,5 @@ def complete(fields: pl.DataFrame, matched: pl.Expr, comment: pl.Expr | None = N
 
 def unmatched(count: int) -> pl.DataFrame:
     """So many lines of which none matched."""
-    none = {f: pl.Series([None], dtype=pl.String).new_from_index(0, count) for f in FIELDS}
-    return complete(pl.DataFrame(none), pl.lit(value=False))
+    none = pl.DataFrame(schema=dict.fromkeys(FIELDS, pl.String)).clear(count)
+    return complete(none, pl.lit(value=False))

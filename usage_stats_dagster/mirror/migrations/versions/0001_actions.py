@@ -1,5 +1,7 @@
 """the table of actions: made, or taken over from SocialGouv's program."""
 
+from collections.abc import Callable
+
 import sqlalchemy as sa
 from alembic import context, op
 
@@ -34,7 +36,9 @@ def downgrade() -> None:
 
 
 def _kind(connection: sa.Connection, to: Destination) -> str | None:
-    found = connection.execute(sa.text("SELECT relkind::text FROM pg_class WHERE oid = to_regclass(:t)"), _named(connection, to))
+    found = connection.execute(
+        sa.text("SELECT relkind::text FROM pg_class WHERE oid = to_regclass(:t)"), _named(connection, to)
+    )
     return found.scalar()
 
 
@@ -42,14 +46,14 @@ def _named(connection: sa.Connection, to: Destination) -> dict[str, str]:
     return {"t": connection.dialect.identifier_preparer.quote_identifier(to.table)}
 
 
-def _create(to: Destination, quote) -> None:  # noqa: ANN001
+def _create(to: Destination, quote: Callable[[str], str]) -> None:
     needed = {"action_id": " NOT NULL", "action_timestamp": " NOT NULL DEFAULT now()"}
     columns = ", ".join(f"{c} {t}{needed.get(c, '')}" for c, t in COLUMNS.items())
     layout = " PARTITION BY RANGE (action_timestamp)" if to.partitioned else ""
     op.execute(f"CREATE TABLE {quote(to.table)} ({columns}){layout}")
 
 
-def _take_over(connection: sa.Connection, to: Destination, kind: str, quote) -> None:  # noqa: ANN001
+def _take_over(connection: sa.Connection, to: Destination, kind: str, quote: Callable[[str], str]) -> None:
     wanted = "p" if to.partitioned else "r"
     if kind != wanted:
         words = {"p": "a table with partitions", "r": "a plain table"}
@@ -59,10 +63,10 @@ def _take_over(connection: sa.Connection, to: Destination, kind: str, quote) -> 
         )
         raise MirrorError(msg)
     query = sa.text(
-        "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute"
+        "SELECT attname, format_type(atttypid, NULL) AS type FROM pg_attribute"
         " WHERE attrelid = to_regclass(:t) AND attnum > 0 AND NOT attisdropped"
     )
-    have = {name: kind for name, kind in connection.execute(query, _named(connection, to))}
+    have = {r.attname: r.type for r in connection.execute(query, _named(connection, to))}
     wrong = [f"{c} is {have[c]}, should be {t}" for c, t in COLUMNS.items() if c in have and have[c] != _SAME.get(t, t)]
     if wrong:
         msg = f"table {to.table} is not SocialGouv's: {'; '.join(wrong)}; set DESTINATION_TABLE to another name"
@@ -81,14 +85,14 @@ def _indexed(connection: sa.Connection, to: Destination) -> list[tuple[str, bool
     return [(what, unique) for what, unique in connection.execute(query, _named(connection, to))]
 
 
-def _unique(connection: sa.Connection, to: Destination, quote) -> None:  # noqa: ANN001
+def _unique(connection: sa.Connection, to: Destination, quote: Callable[[str], str]) -> None:
     columns = ", ".join(to.unique_columns)
     if (columns, True) not in _indexed(connection, to):
         name = quote(f"{to.table}_action_id_timestamp_unique" if to.partitioned else f"{to.table}_action_id_unique")
         op.execute(f"ALTER TABLE {quote(to.table)} ADD CONSTRAINT {name} UNIQUE ({columns})")
 
 
-def _indexes(connection: sa.Connection, to: Destination, quote) -> None:  # noqa: ANN001
+def _indexes(connection: sa.Connection, to: Destination, quote: Callable[[str], str]) -> None:
     have = {what for what, unique in _indexed(connection, to) if not unique}
     for name, what in INDEXES.items():
         if what not in have:

@@ -1,0 +1,25 @@
+"""Content that no item rule knows: which URLs people asked for most.
+
+What belongs here: counting them from the stored events. What does not: telling what they have in common (`items/`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+import polars as pl
+
+from usage_stats_dagster.items.unmapped import unmapped
+from usage_stats_dagster.pipeline.workspace import Workspace
+from usage_stats_dagster.schemas import EVENTS
+
+
+def unmapped_urls(ws: Workspace, idsite: int, days: Sequence[date], top: int = 20) -> pl.DataFrame:
+    """The site's most wanted content URLs without an item (robots left out): shape, count, urls, example."""
+    events = ws.lake.scan(EVENTS, [(idsite, d) for d in days])
+    nobody = pl.col("identifier").is_null() & pl.col("robot").is_null() & pl.col("action_url").is_not_null()
+    counts = (
+        events.filter(nobody).group_by(pl.col("action_url").alias("url")).agg(pl.len().cast(pl.Int64).alias("count"))
+    )
+    return unmapped(counts.collect(), ws.settings.site(idsite), top)

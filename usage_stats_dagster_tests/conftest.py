@@ -1,0 +1,35 @@
+"""What holds for every test: an environment of its own, and no silent skip of a service test where services are required."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REQUIRED = "USAGE_STATS_REQUIRE_SERVICES"
+"""Set in CI: a test of a real service that skips there has failed."""
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The settings of whoever runs the tests play no part, nor does a usage_stats.toml in the working folder."""
+    for name in list(os.environ):
+        if name.startswith("USAGE_STATS_") and not name.startswith("USAGE_STATS_TEST_") and name != REQUIRED:
+            monkeypatch.delenv(name)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    if Path("usage_stats.toml").exists():
+        monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Generator[None, Any, None]:
+    """A skipped service test is a failure where services are required."""
+    del call
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and os.environ.get(REQUIRED) and item.get_closest_marker("services"):
+        report.outcome = "failed"
+        report.longrepr = f"{REQUIRED} is set, but the test skipped: {report.longrepr}"
