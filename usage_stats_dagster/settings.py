@@ -90,6 +90,13 @@ class MatomoSection(_Section):
     database_url: str | None = None
     table_prefix: str = "matomo_"
     send: bool = False
+    send_batch: int = Field(200, ge=1, le=5000, description="requests in a bulk request")
+    settle_seconds: float = Field(
+        120, ge=0, description="longest time that Matomo's server works on a request whose connection broke"
+    )
+    timeout_seconds: float = Field(120, gt=0, description="how long to wait for an answer")
+    patience_seconds: float = Field(900, ge=0, description="how long to try again before a run gives up for now")
+    live_page: int = Field(500, ge=2, le=20_000, description="visits asked of the Live API at a time")
     client: Literal["connectorx", "pymysql"] = Field("connectorx", description="what reads the database; pymysql is slower")
     connections: int = Field(3, ge=1, le=8, description="days of a site that are read at a time")
     settle_minutes: int = Field(30, ge=0, description="a day is open until so long after its end: its visits may grow")

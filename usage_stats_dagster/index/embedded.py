@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
+from itertools import chain
 from pathlib import Path
 
 import polars as pl
@@ -41,8 +42,9 @@ _DOCUMENT_COLUMNS = (
     *METRICS,
     "rules_version",
 )
-_INSERT_DOCUMENT = f"INSERT INTO documents VALUES (?{', ?' * len(_DOCUMENT_COLUMNS)})"  # noqa: S608
-_INSERT_COUNTRY = f"INSERT INTO countries VALUES (?, ?{', ?' * len(METRICS)})"  # noqa: S608
+_ROWS_A_STATEMENT = 20
+"""Halves the time of a row with a few numbers; more gains nothing."""
+
 _BY_DATE = "idsite = ? AND date = ?"
 
 
@@ -203,17 +205,25 @@ def _delete(db: sqlite3.Connection, documents: list[int]) -> None:
 def _insert(db: sqlite3.Connection, new: pl.DataFrame) -> None:
     (last,) = db.execute("SELECT ifnull(max(document), 0) FROM documents").fetchone()
     new = new.sort("id").with_row_index("document", last + 1)
-    db.executemany(_INSERT_DOCUMENT, _rows(new, "document", *_DOCUMENT_COLUMNS))
-    db.executemany("INSERT INTO sources VALUES (?, ?)", _rows(new, "document", "source"))
+    _insert_rows(db, "documents", new, "document", *_DOCUMENT_COLUMNS)
+    _insert_rows(db, "sources", new, "document", "source")
     nested = (
         new.select("document", "stats_by_country").explode("stats_by_country").drop_nulls().unnest("stats_by_country")
     )
-    db.executemany(_INSERT_COUNTRY, _rows(nested.sort("document", "country"), "document", "country", *METRICS))
+    _insert_rows(db, "countries", nested.sort("document", "country"), "document", "country", *METRICS)
 
 
-def _rows(frame: pl.DataFrame, *columns: str) -> Iterator[tuple[object, ...]]:
-    # Columns zipped: twice as fast as DataFrame.rows(), and no list of all rows.
-    return zip(*(frame[c].to_list() for c in columns), strict=True)
+def _insert_rows(db: sqlite3.Connection, table: str, frame: pl.DataFrame, *columns: str) -> None:
+    # Columns zipped: twice as fast as DataFrame.rows().
+    values = list(chain.from_iterable(zip(*(frame[c].to_list() for c in columns), strict=True)))
+    one = f"(?{', ?' * (len(columns) - 1)})"
+    done = 0
+    for rows in (_ROWS_A_STATEMENT, 1):
+        step = rows * len(columns)
+        end = done + (len(values) - done) // step * step
+        statement = f"INSERT INTO {table} VALUES {', '.join([one] * rows)}"  # noqa: S608
+        db.executemany(statement, (values[i : i + step] for i in range(done, end, step)))
+        done = end
 
 
 def _add(a: IndexReport, b: IndexReport) -> IndexReport:

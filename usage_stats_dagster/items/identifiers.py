@@ -41,7 +41,7 @@ def normalise(identifiers: pl.Series) -> pl.Series:
     if not odd.any():
         return identifiers
     plain = identifiers.filter(odd).to_frame("i").select(normalised(pl.col("i"))).to_series()
-    return identifiers.scatter(odd.arg_true(), plain)
+    return identifiers.clone().scatter(odd.arg_true(), plain)  # scatter writes in place
 
 
 def normalised(identifier: pl.Expr) -> pl.Expr:

@@ -25,6 +25,7 @@ from typing import Any
 import orjson
 import polars as pl
 
+from usage_stats_dagster.lake.sink import ROW_GROUP
 from usage_stats_dagster.lake.writer import TEMPORARY_SUFFIX, TableWriter, fsync_folder, write_atomically
 from usage_stats_dagster.schemas import Table
 
@@ -172,15 +173,24 @@ class Lake:
         shutil.rmtree(folder, ignore_errors=True)  # what a killed process left
         folder.mkdir(parents=True)
         try:
-            part = value.cut(list(edges[1:-1]), left_closed=True).to_physical().alias("part__")
-            parted = pl.PartitionBy(
-                folder, key=part, include_key=False, file_path_provider=lambda a: f"{a.partition_keys['part__'].item()}"
-            )
-            rows.sink_ipc(parted, compression="lz4")
-            made = [folder / str(k) for k in range(len(edges) - 1)]
-            yield [pl.scan_ipc(p) if p.exists() else table.empty().lazy() for p in made]
+            made: list[list[pl.LazyFrame]] = [[table.empty().lazy()] for _ in edges[1:]]
+            for n, block in enumerate(self._blocks(files, table)):
+                block = block.sort(column)
+                cuts = [block[column].search_sorted(e, "left") for e in edges]
+                for k, (start, end) in enumerate(pairwise(cuts)):
+                    block[start:end].write_ipc(folder / f"{n}-{k}", compression="lz4")
+                    made[k].append(pl.scan_ipc(folder / f"{n}-{k}"))
+            yield [pl.concat(pieces) for pieces in made]
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _blocks(self, files: list[Path], table: Table) -> Iterator[pl.DataFrame]:
+        """The rows of the files, two row groups at a time."""
+        for file in files:
+            rows = self.scan_files(table, [file])
+            height = rows.select(pl.len()).collect().item()
+            for start in range(0, height, 2 * ROW_GROUP):
+                yield rows.slice(start, 2 * ROW_GROUP).collect()
 
     def days(self, table: Table, idsite: int) -> Iterator[date]:
         """The days of a site that the table has, in order. Walks the site's folders: for `doctor`, not for a day's run."""

@@ -100,6 +100,19 @@ class Ledger:
         """What is known of every path."""
         return self.rows(sa.select(log_path).order_by(log_path.c.idsite, log_path.c.path))
 
+    def path(self, idsite: int, path: str) -> RowMapping | None:
+        """What is known of one path."""
+        found = self.rows(sa.select(log_path).where(log_path.c.idsite == idsite, log_path.c.path == path))
+        return found[0] if found else None
+
+    def provisional(self, idsite: int, length: int) -> Sequence[RowMapping]:
+        """The site's logs whose identity was taken from less than `length` bytes."""
+        return self.rows(sa.select(log_file).where(log_file.c.idsite == idsite, log_file.c.head_length < length))
+
+    def days_of_log(self, log_file_id: int) -> list[date]:
+        """The days on which a log has lines."""
+        return [r["day"] for r in self.rows(sa.select(log_day.c.day).where(log_day.c.log_file_id == log_file_id))]
+
     def logs(self, idsite: int | None = None) -> Sequence[RowMapping]:
         """The logs of a site, or of all, by site and first time."""
         query = sa.select(log_file).order_by(log_file.c.idsite, log_file.c.first_time, log_file.c.identity)

@@ -19,7 +19,10 @@ from usage_stats_dagster.lookups.distinct import Distinct
 
 
 class Lookups(Protocol):
-    """What is known beside the log: each call takes a series of any length and gives one of the same length."""
+    """What is known beside the log: each call takes a series of any length and gives one of the same length.
+
+    Blocks are read side by side, so threads may call at the same time.
+    """
 
     def robots(self, user_agent: pl.Series, /) -> pl.Series:
         """String: the rule that calls the agent a robot, or null."""

@@ -6,7 +6,6 @@ not: which log it is (`identity.py`), where its hits go (`importer.py`).
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -103,7 +102,7 @@ class LogReader:
         )
         self._format: LogFormat | None = None
         self._state: str | None = None
-        self._lookups = _OneAtATime(options.lookups)
+        self._lookups = options.lookups
         self._times: list[datetime] = []
         self._summary: LogSummary | None = None
 
@@ -227,26 +226,6 @@ def _check(site: Site) -> None:
                 f"sites: id {site.id}: exclude: {pattern!r} can't be used here (no look-around, no back-reference): {e}"
             )
             raise SettingsError(msg) from e
-
-
-class _OneAtATime:
-    """The look-ups, for blocks at work side by side: theirs is memory that one call at a time may change."""
-
-    def __init__(self, lookups: Lookups) -> None:
-        self._lookups = lookups
-        self._lock = threading.Lock()
-
-    def robots(self, user_agent: pl.Series, /) -> pl.Series:
-        with self._lock:
-            return self._lookups.robots(user_agent)
-
-    def countries(self, ip: pl.Series, /) -> pl.Series:
-        with self._lock:
-            return self._lookups.countries(ip)
-
-    def spam(self, referrer: pl.Series, /) -> pl.Series:
-        with self._lock:
-            return self._lookups.spam(referrer)
 
 
 def read_log(path: Path | str, options: ReadOptions) -> LogReader:

@@ -6,6 +6,7 @@ does not: any judgement.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 
 import polars as pl
@@ -62,26 +63,34 @@ def each(read: Callable[[str], str | None]) -> Judge:
 class Memo:
     """Verdicts of columns, each distinct value judged once over all calls; null stays null.
 
-    About `limit` values are remembered: then it forgets all and begins anew. One call at a time.
+    `limit` values are remembered: then it forgets all and begins anew. Threads may call it side by side; one is served at a time.
     """
 
     def __init__(self, judge: Callable[[list[str]], Iterable[str | None]], limit: int = 1_000_000) -> None:
         self._judge = judge
         self._limit = limit
+        self._lock = threading.Lock()
         self._forget()
 
     def __call__(self, values: pl.Series) -> pl.Series:
         """The verdict of every row, as a String column."""
-        if len(self) + values.n_unique() > self._limit:
-            self._forget()
-        coded = values.cast(pl.String).cast(self._known.dtype)
+        values = values.cast(pl.String)
+        with self._lock:
+            rows, new = self._coded(values)
+            if len(self) and len(self) + len(new) > self._limit:
+                self._forget()
+                rows, new = self._coded(values)
+            if len(new):
+                strings = _by_code(new, len(self))
+                judged = pl.Series(self._judge(strings.to_list()), dtype=pl.String)
+                self._verdicts = pl.concat([self._verdicts, judged], rechunk=True)
+            return self._verdicts.gather(rows).alias(values.name)
+
+    def _coded(self, values: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """The number of each row's value, and those values that have no verdict yet."""
+        coded = values.cast(self._known.dtype)
         rows = coded.to_physical()
-        new = coded.filter(rows >= len(self)).unique()
-        if len(new):
-            strings = _by_code(new, len(self))
-            judged = pl.Series(self._judge(strings.to_list()), dtype=pl.String)
-            self._verdicts = pl.concat([self._verdicts, judged])
-        return self._verdicts.gather(rows).alias(values.name)
+        return rows, coded.filter(rows >= len(self)).unique()
 
     def __len__(self) -> int:
         return len(self._verdicts)

@@ -31,7 +31,8 @@ class Batch:
     """Requests of one site that go out together, in order.
 
     `requests`: JSON objects with their marks; `times`: the first and last second of their actions; `days`: the day of
-    each request; `positions`: by source, the last line that the batch holds (or passes over).
+    each request; `positions`: by source, the last line that the batch holds or passes over; `kept_back`: how many it
+    passes over.
     """
 
     idsite: int
@@ -40,6 +41,7 @@ class Batch:
     times: tuple[datetime, datetime]
     days: Sequence[date]
     positions: Mapping[str, int]
+    kept_back: int = 0
 
     @classmethod
     def of(
@@ -50,9 +52,10 @@ class Batch:
         times: Sequence[datetime],
         days: Sequence[date],
         positions: Mapping[str, int],
+        kept_back: int = 0,
     ) -> Batch:
         """A batch of requests that have no marks yet, numbered from `number`. `times` is UTC, one a request."""
-        return cls(idsite, number, marked(requests, number), (min(times), max(times)), days, positions)
+        return cls(idsite, number, marked(requests, number), (min(times), max(times)), days, positions, kept_back)
 
     @cached_property
     def marks(self) -> list[str]:
@@ -68,6 +71,7 @@ class Batch:
             "times": self.times,
             "days": self.days,
             "positions": self.positions,
+            "kept_back": self.kept_back,
         }
         return zstandard.compress(orjson.dumps(values), 3)
 
@@ -77,7 +81,7 @@ class Batch:
         v = orjson.loads(zstandard.decompress(data))
         first, last = map(datetime.fromisoformat, v["times"])
         days = [date.fromisoformat(d) for d in v["days"]]
-        return cls(v["idsite"], v["first_number"], v["requests"], (first, last), days, v["positions"])
+        return cls(v["idsite"], v["first_number"], v["requests"], (first, last), days, v["positions"], v["kept_back"])
 
 
 class Positions:
@@ -118,18 +122,18 @@ class Positions:
         days = list(batch.days)
         bad = [days[i] for i in refused]
         with self._ledger.write(durable=True) as c:
-            for source, line in batch.positions.items():
-                _upsert(c, matomo_position, {"idsite": batch.idsite, "source": source}, {"line": line, "updated_at": now()})
+            _move(c, batch.idsite, batch.positions)
             for day in sorted(set(days)):
-                _add(c, batch.idsite, day, sent=days.count(day), refused=bad.count(day))
+                kept = batch.kept_back if day == days[0] else 0
+                _add(c, batch.idsite, day, sent=days.count(day), refused=bad.count(day), kept_back=kept)
             done = {"pending": None, "message": None, "updated_at": now()}
             _upsert(c, matomo_site, {"idsite": batch.idsite}, done)
 
-    def pass_over(self, idsite: int, lines: Mapping[str, int]) -> None:
+    def pass_over(self, idsite: int, day: date, positions: Mapping[str, int], kept_back: int) -> None:
         """Moves positions on where nothing was to be sent."""
         with self._ledger.write(durable=True) as c:
-            for source, line in lines.items():
-                _upsert(c, matomo_position, {"idsite": idsite, "source": source}, {"line": line, "updated_at": now()})
+            _move(c, idsite, positions)
+            _add(c, idsite, day, sent=0, refused=0, kept_back=kept_back)
 
     def say(self, idsite: int, message: str | None) -> None:
         """Remembers why sending waits, for `status`."""
@@ -138,15 +142,15 @@ class Positions:
             c.execute(sa.update(matomo_site).where(where).values(message=message, updated_at=now()))
 
     def put_day(self, idsite: int, day: date, **values: int | None) -> None:
-        """Sets counts of a day: robots, stored, twice."""
+        """Sets what Matomo has of a day: stored, twice."""
         with self._ledger.write() as c:
             _upsert(c, matomo_day, {"idsite": idsite, "day": day}, {**values, "updated_at": now()})
 
     def day(self, idsite: int, day: date) -> Mapping[str, Any]:
-        """The counts of a day: sent, refused, robots, stored, twice (the last two None before Matomo was asked)."""
+        """The counts of a day: sent, refused, kept_back, stored, twice (the last two None before Matomo was asked)."""
         query = sa.select(matomo_day).where(matomo_day.c.idsite == idsite, matomo_day.c.day == day)
         found = self._ledger.rows(query)
-        return dict(found[0]) if found else {"sent": 0, "refused": 0, "robots": 0, "stored": None, "twice": None}
+        return dict(found[0]) if found else {"sent": 0, "refused": 0, "kept_back": 0, "stored": None, "twice": None}
 
     def days(self, idsite: int | None = None) -> list[Mapping[str, Any]]:
         """The counts of every day of a site, or of all sites."""
@@ -163,12 +167,16 @@ class Positions:
         return dict(found[0]) if found else None
 
 
-def _add(c: Connection, idsite: int, day: date, *, sent: int, refused: int) -> None:
+def _move(c: Connection, idsite: int, positions: Mapping[str, int]) -> None:
+    for source, line in positions.items():
+        _upsert(c, matomo_position, {"idsite": idsite, "source": source}, {"line": line, "updated_at": now()})
+
+
+def _add(c: Connection, idsite: int, day: date, **more: int) -> None:
     where = sa.and_(matomo_day.c.idsite == idsite, matomo_day.c.day == day)
-    more = {"sent": matomo_day.c.sent + sent, "refused": matomo_day.c.refused + refused, "updated_at": now()}
-    if not c.execute(sa.update(matomo_day).where(where).values(more)).rowcount:
-        values = {"idsite": idsite, "day": day, "sent": sent, "refused": refused, "updated_at": now()}
-        c.execute(sa.insert(matomo_day).values(values))
+    sums = {k: matomo_day.c[k] + v for k, v in more.items()}
+    if not c.execute(sa.update(matomo_day).where(where).values({**sums, "updated_at": now()})).rowcount:
+        c.execute(sa.insert(matomo_day).values({"idsite": idsite, "day": day, **more, "updated_at": now()}))
 
 
 def _upsert(c: Connection, table: sa.Table, key: dict[str, Any], values: dict[str, Any]) -> None:

@@ -157,6 +157,8 @@ def prepare(connection: psycopg.Connection, to: Destination) -> None:
     )
     try:
         with engine.begin() as c:
+            # Two first runs at once must not both make it.
+            c.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(to.version_table))))
             config.attributes["connection"] = c
             command.upgrade(config, "head")
     except sa.exc.DBAPIError as e:

@@ -78,12 +78,19 @@ def make_documents(ws: Workspace, idsite: int, day: date) -> Iterable[StageRepor
     mark = fingerprint(site.grain, site.country, site.level, *(f"{d}:{m.content_hash}" for d, m in sources.items()))
     old = ws.lake.manifest(DOCUMENTS, idsite, first)
     if old is None or old.fingerprint != mark:
-        table = ws.lake.scan(METRICS_TABLE, [(idsite, d) for d in sources]).collect()
-        frame = documents(table, site, site.grain, first)
+        if ws.settings.matomo.mode == "database":
+            from usage_stats_dagster.pipeline.extraction import document_rows  # noqa: PLC0415  (a database's clients)
+
+            table = document_rows(ws, site, first, list(sources), rules)
+            frame = documents(table, site, site.grain, first, mapping=site.identifier_map)
+        else:
+            table = ws.lake.scan(METRICS_TABLE, [(idsite, d) for d in sources]).collect()
+            frame = documents(table, site, site.grain, first)
         counts = {
             "documents": frame.height,
             "grain": site.grain,
             **{m: int(frame[m].sum()) for m in METRICS},
+            "of": {m: int(table.filter(pl.col("identifier").is_not_null())[m].sum()) for m in METRICS},
         }
         with ws.lake.writer(DOCUMENTS, idsite, first) as w:
             w.append(frame)

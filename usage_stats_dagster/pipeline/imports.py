@@ -13,17 +13,17 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 from sqlalchemy.engine import RowMapping
 
 from usage_stats_dagster.ledger.tables import LogStatus
 from usage_stats_dagster.logs.discover import Discovery, FoundLog, discover
 from usage_stats_dagster.logs.first_record import first_record_time
-from usage_stats_dagster.logs.identity import Head, digest, read_head
-from usage_stats_dagster.logs.read import SAMPLE_BELOW, SAMPLE_LEAST, ReadOptions
+from usage_stats_dagster.logs.identity import HEAD_BYTES, Head, digest, read_head
+from usage_stats_dagster.logs.read import ReadOptions
 from usage_stats_dagster.logs.sniff import UnknownFormatError
 from usage_stats_dagster.pipeline import status
-from usage_stats_dagster.pipeline.log_import import SAMPLES, ImportedLog, is_provisional, parse_log, side_file
+from usage_stats_dagster.pipeline.log_import import parse_log
+from usage_stats_dagster.pipeline.overlap import overlapping
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.settings import Site, settings_hash
 
@@ -31,8 +31,6 @@ MAX_ATTEMPTS = 3
 IMPORT_CODE = "1"
 """Raised when the code reads the same log differently than before: then days are stale."""
 
-OVERLAP_SHARE = 0.5
-_OVERLAP_LEAST = 8
 _SETTLED = (LogStatus.LOADED, LogStatus.IGNORED, LogStatus.HELD, LogStatus.INVALID, LogStatus.PARTIAL)
 
 
@@ -121,6 +119,12 @@ def import_logs(
 
     With `wait_for_quiet`, files changed less than `platform.grace_seconds` ago are left for later.
     """
+    if ws.settings.matomo.mode == "database":
+        from usage_stats_dagster.pipeline import extraction  # noqa: PLC0415  (a database's clients)
+
+        with ws.writing(), ws.timed("imported_logs"):
+            extraction.look(ws, sites, (first, last))
+        return ImportReport()
     with ws.writing(), ws.timed("imported_logs"):
         found = find(ws, sites)
         report = ImportReport(problems=found.problems)
@@ -164,7 +168,7 @@ def _outdated(
 def import_path(ws: Workspace, f: FoundLog, first: date | None, last: date | None) -> PathReport | None:
     """Decides and does what is due for one file; None when it has no line on the days asked for."""
     path, idsite = str(f.path), f.idsite
-    row = ws.ledger.paths(idsite).get(path)
+    row = ws.ledger.path(idsite, path)
     try:
         head = read_head(f.path)
         if not head.data:
@@ -211,12 +215,11 @@ def _may_cover(ws: Workspace, f: FoundLog, head: Head, first: date, last: date) 
 
 def _lineage(ws: Workspace, idsite: int, head: Head) -> RowMapping | None:
     """The imported log that this file is, or continues."""
-    for row in ws.ledger.logs(idsite):
-        if row["identity"] == head.identity:
-            return row
-        if is_provisional(row["head_length"]) and row["identity"] == head.identity_at(row["head_length"]):
-            return row
-    return None
+    known = ws.ledger.log(idsite, head.identity)
+    if known is not None:
+        return known
+    short = ws.ledger.provisional(idsite, HEAD_BYTES)
+    return next((r for r in short if r["identity"] == head.identity_at(r["head_length"])), None)
 
 
 def is_copy(ws: Workspace, f: FoundLog, head: Head) -> bool:
@@ -282,7 +285,7 @@ def _import(
     parsed = parse_log(ws.lake, f, head, options, ws.progress)
     try:
         if not accepted:
-            twin = _overlapping(ws, parsed, known)
+            twin = overlapping(ws, parsed, known)
             if twin is not None:
                 parsed.discard()
                 msg = (
@@ -290,9 +293,7 @@ def _import(
                     f"`usage-stats logs accept {f.path}` imports it all the same, `usage-stats logs ignore {f.path}` leaves it out"
                 )
                 return _note(ws, f, "held", LogStatus.HELD, identity=head.identity, message=msg)
-        old_days = {
-            r["day"] for r in ws.ledger.log_days(f.idsite) if known is not None and r["identity"] == known["identity"]
-        }
+        old_days = ws.ledger.days_of_log(known["id"]) if known is not None else []
         old = [known["identity"]] if known is not None else []
         values, outcomes, days = parsed.commit(ws.lake, version, old)
     except BaseException:
@@ -309,38 +310,6 @@ def _import(
         f.idsite, str(f.path), "grown" if known is not None else "imported", head.identity, values["lines"],
         tuple(sorted({*parsed.days, *old_days})), values["message"],
     )  # fmt: skip
-
-
-def _overlapping(ws: Workspace, parsed: ImportedLog, known: RowMapping | None) -> str | None:
-    """The name of an imported log that has most of this one's lines (or has most of its own lines in this one)."""
-    days = parsed.days
-    if not days:
-        return None
-    own = {parsed.head.identity, known["identity"] if known is not None else ""}
-    others = {
-        r["identity"]: r["name"] for r in ws.ledger.log_days(parsed.found.idsite, days) if r["identity"] not in own
-    }
-    mine = parsed.sample.sort()
-    for identity, name in sorted(others.items()):
-        path = side_file(ws.lake, "samples", parsed.found.idsite, identity, "parquet")
-        if not path.exists():
-            continue
-        theirs = pl.read_parquet(path, schema=SAMPLES.schema)["hash"].sort()
-        if not mine.len() or not theirs.len():
-            continue
-        # Below the smaller of both largest hashes each sample is complete, so shares can be compared.
-        limit = min(_reach(mine), _reach(theirs))
-        a, b = mine.filter(mine <= limit), theirs.filter(theirs <= limit)
-        common = a.is_in(b.implode()).sum()
-        least = min(a.len(), b.len())
-        if least >= min(_OVERLAP_LEAST, parsed.reader.summary.lines) and common > OVERLAP_SHARE * least:
-            return str(name)
-    return None
-
-
-def _reach(sample: pl.Series) -> int:
-    """The hash up to which a sample holds every line of its log."""
-    return (1 << 64) - 1 if sample.len() < SAMPLE_LEAST else max(SAMPLE_BELOW - 1, int(sample.max()))  # type: ignore[arg-type]
 
 
 def _note(

@@ -22,7 +22,7 @@ from usage_stats_dagster.lake.store import Lake
 from usage_stats_dagster.lake.writer import TableWriter, write_atomically
 from usage_stats_dagster.ledger.tables import LogStatus
 from usage_stats_dagster.logs.discover import FoundLog
-from usage_stats_dagster.logs.identity import HEAD_BYTES, Head
+from usage_stats_dagster.logs.identity import Head
 from usage_stats_dagster.logs.read import LogReader, ReadOptions, sample_of
 from usage_stats_dagster.schemas import HITS, REJECTS, Table
 
@@ -184,8 +184,3 @@ def stored_days(lake: Lake, idsite: int, identity: str) -> list[date]:
 
 def _naive(time: datetime | None) -> datetime | None:
     return time.replace(tzinfo=None) if time else None
-
-
-def is_provisional(head_length: int) -> bool:
-    """Whether an identity was taken from less than 1 KiB of records."""
-    return head_length < HEAD_BYTES

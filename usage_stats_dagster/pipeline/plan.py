@@ -80,10 +80,10 @@ def _look(ws: Workspace, f: FoundLog, result: Plan) -> tuple[date | None, str]:
     if not head.data or imports.is_copy(ws, f, head):
         with ws.writing():
             imports.import_path(ws, f, None, None)
-            row = ws.ledger.paths(f.idsite)[str(f.path)]
+            row = ws.ledger.path(f.idsite, str(f.path))
             changed = (
                 {(f.idsite, f.log_date)}
-                if f.log_date and row["status"] == LogStatus.LOADED and not head.data
+                if f.log_date and row is not None and row["status"] == LogStatus.LOADED and not head.data
                 else set()
             )
             status.refresh(ws, changed, [f.idsite])

@@ -60,6 +60,10 @@ def for_days(
         rows = ws.ledger.statuses(sites, min(wanted), max(wanted)) if wanted else []
         todo = [(r["idsite"], r["day"]) for r in rows if r["day"] in wanted and status.goes_on(r)]
         todo.sort(key=lambda t: (t[1], t[0]))
+        if name == "visits_events" and ws.settings.matomo.mode == "database":
+            from usage_stats_dagster.pipeline import extraction  # noqa: PLC0415  (a database's clients)
+
+            return extraction.make_all(ws, todo)
         for k, (idsite, day) in enumerate(todo):
             ws.progress(name, k, len(todo))
             reports.extend(work(ws, idsite, day))

@@ -46,6 +46,11 @@ def refresh(
     ws: Workspace, changed: Iterable[tuple[int, date]], sites: Iterable[int], window: Window = (None, None)
 ) -> None:
     """Recomputes the status of the changed site-days, and of those in the window that have a row or a waiting log."""
+    if ws.settings.matomo.mode == "database":
+        from usage_stats_dagster.pipeline import extraction  # noqa: PLC0415  (a database's clients)
+
+        extraction.look(ws, list(sites) or None, window, changed)
+        return
     by_site: dict[int, set[date]] = defaultdict(set)
     for idsite, day in changed:
         by_site[idsite].add(day)
@@ -205,7 +210,10 @@ def hits_balance(ws: Workspace, sites: Sequence[int], days: Sequence[date]) -> l
 
 
 def counted_hits(ws: Workspace, idsite: int, day: date) -> int:
-    """Lines of the site's day whose outcome is hit, by the ledger."""
+    """Lines of the site's day whose outcome is hit, by the ledger; what a Matomo's database counts, where that is the source."""
+    if ws.settings.matomo.mode == "database":
+        row = ws.ledger.status(idsite, day)
+        return int(((row["counts"] if row is not None else None) or {}).get("matomo_events", 0))
     return sum(n for _, _, o, n in ws.ledger.outcomes(idsite, day, day).iter_rows() if o == "hit")
 
 

@@ -35,10 +35,10 @@ _Out = TypeVar("_Out")
 TRACKER_CODE = "1"
 """Raised when the code makes other events of the same hits: then days are stale."""
 
-SHARE_HITS = 1_000_000
-"""Hits of a site-day that are in memory at a time, all hits of some visitors: about 0.3 GB."""
+SHARE_HITS = 500_000
+"""Hits of a site-day that are in memory at a time, all hits of some visitors: about 0.15 GB."""
 
-BUCKET_HITS = 200_000
+BUCKET_HITS = 125_000
 """Hits that one thread tracks at a time, out of those in memory."""
 
 TRACKERS = 2
@@ -145,6 +145,7 @@ def _hits(ws: Workspace, files: list[Path], total: int) -> Iterator[pl.DataFrame
             ]
             for start, end in pairwise([*dict.fromkeys(cuts), hits.height]):
                 yield hits[start:end]
+            del hits  # before the next share is read
 
 
 def head_of(events: pl.DataFrame, settings: Settings, day: date, seconds: int) -> pl.DataFrame:

@@ -52,7 +52,13 @@ def upgrade() -> None:
             nullable=False,
             comment="of them, called invalid by Matomo",
         ),
-        sa.Column("robots", sa.BigInteger(), server_default="0", nullable=False, comment="hits of robots, not sent"),
+        sa.Column(
+            "kept_back",
+            sa.BigInteger(),
+            server_default="0",
+            nullable=False,
+            comment="hits not sent: robots, impossible dates",
+        ),
         sa.Column(
             "stored",
             sa.BigInteger(),

@@ -18,8 +18,6 @@ def upgrade() -> None:
     to: Destination = context.config.attributes["destination"]
     connection = op.get_bind()
     quote = connection.dialect.identifier_preparer.quote
-    # Two first runs at once must not both make it.
-    connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": to.version_table})
     kind = _kind(connection, to)
     if kind is None:
         _create(to, quote)
