@@ -10,11 +10,20 @@ from usage_stats_dagster.defs.filtered_metrics import documents, filtered_metric
 from usage_stats_dagster.defs.imported_logs import day_status, imported_logs
 from usage_stats_dagster.defs.indexed_documents import indexed_documents
 from usage_stats_dagster.defs.jobs import JOBS
+from usage_stats_dagster.defs.postgres_mirror import MIRROR_ASSETS
 from usage_stats_dagster.defs.sensors import log_folder_sensor, stragglers_schedule
 from usage_stats_dagster.defs.visits_events import visits_events
 from usage_stats_dagster.resources.platform import PlatformResource
 
-ASSETS = [imported_logs, day_status, visits_events, filtered_metrics, documents, indexed_documents]
+ASSETS = [
+    imported_logs,
+    day_status,
+    visits_events,
+    filtered_metrics,
+    documents,
+    indexed_documents,
+    *MIRROR_ASSETS,
+]
 
 defs = dg.Definitions(
     assets=ASSETS,

@@ -91,13 +91,15 @@ class MatomoSection(_Section):
     table_prefix: str = "matomo_"
     send: bool = False
     send_batch: int = Field(200, ge=1, le=5000, description="requests in a bulk request")
-    settle_seconds: float = Field(
+    request_seconds: float = Field(
         120, ge=0, description="longest time that Matomo's server works on a request whose connection broke"
     )
     timeout_seconds: float = Field(120, gt=0, description="how long to wait for an answer")
     patience_seconds: float = Field(900, ge=0, description="how long to try again before a run gives up for now")
     live_page: int = Field(500, ge=2, le=20_000, description="visits asked of the Live API at a time")
-    client: Literal["connectorx", "pymysql"] = Field("connectorx", description="what reads the database; pymysql is slower")
+    client: Literal["connectorx", "pymysql"] = Field(
+        "connectorx", description="what reads the database; pymysql is slower"
+    )
     connections: int = Field(3, ge=1, le=8, description="days of a site that are read at a time")
     settle_minutes: int = Field(30, ge=0, description="a day is open until so long after its end: its visits may grow")
     custom_variables: tuple[Annotated[int, Field(ge=1, le=99)], ...] = Field((), description="slots kept as columns")
@@ -181,7 +183,9 @@ class Site(_Section):
     identifier_slot: Literal["auto", "url"] | Annotated[int, Field(ge=1, le=99)] = Field(
         "auto", description="Matomo's custom variable that holds the identifier; url: by the address"
     )
-    country_slot: int = Field(2, ge=0, le=99, description="Matomo's custom variable that begins with the item's country; 0: none")
+    country_slot: int = Field(
+        2, ge=0, le=99, description="Matomo's custom variable that begins with the item's country; 0: none"
+    )
     grain: Literal["day", "month"] = "day"
 
     @field_validator("url")

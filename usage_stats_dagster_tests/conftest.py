@@ -19,7 +19,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.T
     for name in list(os.environ):
         if name.startswith("USAGE_STATS_") and not name.startswith("USAGE_STATS_TEST_") and name != REQUIRED:
             monkeypatch.delenv(name)
-    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    for name in ("DAGSTER_HOME", "PGDATABASE", "USAGE_STATS_SECRET"):
+        monkeypatch.delenv(name, raising=False)
     if Path("usage_stats.toml").exists():
         monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
 

@@ -34,7 +34,7 @@ def settings(folder: Path, **sections: Any) -> Settings:
         "sites": [{"id": 1, "platform": "dspace", "url": f"https://{HOST}"}],
     }
     for name, section in sections.items():
-        values[name] = {**values[name], **section} if isinstance(section, Mapping) else section
+        values[name] = {**values.get(name, {}), **section} if isinstance(section, Mapping) else section
     return load_settings(**values)
 
 

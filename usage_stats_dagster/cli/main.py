@@ -11,6 +11,7 @@ import typer
 
 from usage_stats_dagster import __version__
 from usage_stats_dagster.cli import days, output, reads, run
+from usage_stats_dagster.mirror import cli as mirror
 
 app = typer.Typer(
     name="usage-stats",
@@ -38,6 +39,7 @@ def options(
 run.register(app)
 days.register(app)
 reads.register(app, days.volumes_frame)
+mirror.register(app)
 
 
 def main() -> None:

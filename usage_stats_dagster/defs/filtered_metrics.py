@@ -101,10 +101,8 @@ def documents(
         metrics_days = [
             ws.lake.manifest(METRICS_TABLE, r.idsite, d) for d in _days_of(ws.lake.manifest(DOCUMENTS, r.idsite, r.day))
         ]
-        rows += [
-            (f"site {r.idsite}, {r.day}, {m}", r.counts[m], sum(x.counts[m] for x in metrics_days if x))
-            for m in METRICS
-        ]
+        of = r.counts.get("of") or {m: sum(x.counts[m] for x in metrics_days if x) for m in METRICS}
+        rows += [(f"site {r.idsite}, {r.day}, {m}", r.counts[m], of[m]) for m in METRICS]
     return dg.MaterializeResult(
         metadata={
             **stage_metadata(made, DOCUMENTS.name, len(days)),

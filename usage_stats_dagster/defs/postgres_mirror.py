@@ -13,12 +13,13 @@ from usage_stats_dagster.defs.common import (
     balance,
     data_version,
     days_of,
+    observe_days,
     stage_metadata,
 )
-from usage_stats_dagster.mirror.stage import STAGE, mirror_days
 from usage_stats_dagster.resources.platform import PlatformResource
 
 CHECK = "mirror_holds_the_events"
+STAGE = "postgres_mirror"
 
 
 @dg.asset(
@@ -32,13 +33,17 @@ def postgres_mirror(
     context: dg.AssetExecutionContext, config: SitesConfig, platform: PlatformResource
 ) -> dg.MaterializeResult:
     """SocialGouv's table of actions in PostgreSQL, replaced a site's day at a time."""
-    reports = mirror_days(platform.workspace(), days_of(context), config.sites)
+    from usage_stats_dagster.mirror.stage import mirror_days
+
+    days = days_of(context)
+    reports = mirror_days(platform.workspace(), days, config.sites)
+    observe_days(context, reports, STAGE, STAGE)
     closes = [
-        (f"site {r.idsite}, {r.day}", r.counts["written"] + r.counts["robots_left_out"], r.counts["events"])
+        (f"site {r.idsite}, {r.day}", r.counts["mirrored"] + r.counts["robots_left_out"], r.counts["events"])
         for r in reports
     ]
     return dg.MaterializeResult(
-        metadata=stage_metadata(reports, STAGE),
+        metadata=stage_metadata(reports, STAGE, len(days)),
         data_version=data_version(reports, STAGE),
         check_results=[balance(CHECK, closes)],
     )

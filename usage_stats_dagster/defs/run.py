@@ -27,7 +27,7 @@ def materialise(days: Sequence[date], *, sites: list[int] | None, logs_dir: Path
     """Runs the whole graph for the days (contiguous stretches as one run each); raises RunFailedError."""
     instance = dg.DagsterInstance.get() if os.environ.get("DAGSTER_HOME") else dg.DagsterInstance.ephemeral()
     config = {"config": {"sites": sites}} if sites is not None else {}
-    ops = ("imported_logs", "day_status", "visits_events", "filtered_metrics", "documents", "indexed_documents")
+    ops = [a.op.name for a in ASSETS]
     with instance:
         for first, last in stretches(days):
             where = (

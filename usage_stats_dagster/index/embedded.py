@@ -210,6 +210,9 @@ def _insert(db: sqlite3.Connection, new: pl.DataFrame) -> None:
     nested = (
         new.select("document", "stats_by_country").explode("stats_by_country").drop_nulls().unnest("stats_by_country")
     )
+    if nested["country"].null_count():  # Matomo knows no country of some visitors: unknown is xx here
+        unknown = nested.with_columns(pl.col("country").fill_null("xx"))
+        nested = unknown.group_by("document", "country").agg(pl.col(METRICS).sum())
     _insert_rows(db, "countries", nested.sort("document", "country"), "document", "country", *METRICS)
 
 

@@ -21,7 +21,7 @@ import polars as pl
 import xxhash
 from polars.io.plugins import register_io_source
 
-ROW_GROUP = 262_144
+ROW_GROUP = 131_072
 _PARQUET: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "row_group_size": ROW_GROUP}
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 

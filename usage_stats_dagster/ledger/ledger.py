@@ -191,6 +191,16 @@ class Ledger:
             key=lambda d: d.identity,
         )
 
+    def hits(self, first: date, last: date) -> dict[tuple[int, date], int]:
+        """Hits by site and day, of the days that have any."""
+        query = (
+            sa.select(log_file.c.idsite, log_day.c.day, sa.func.sum(log_day.c.hits).label("hits"))
+            .join(log_file, log_file.c.id == log_day.c.log_file_id)
+            .where(log_day.c.day >= first, log_day.c.day <= last)
+            .group_by(log_file.c.idsite, log_day.c.day)
+        )
+        return {(r["idsite"], r["day"]): r["hits"] for r in self.rows(query)}
+
     def outcomes(self, idsite: int | None, first: date | None, last: date | None) -> pl.DataFrame:
         """Lines by site, day and outcome (columns idsite, day, outcome, lines); day null where a line has no readable date.
 

@@ -181,9 +181,15 @@ matomo_day = sa.Table(
     sa.Column("idsite", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("day", sa.Date, primary_key=True),
     sa.Column("sent", sa.BigInteger, nullable=False, server_default="0", comment="requests acknowledged"),
-    sa.Column("refused", sa.BigInteger, nullable=False, server_default="0", comment="of them, called invalid by Matomo"),
     sa.Column(
-        "kept_back", sa.BigInteger, nullable=False, server_default="0", comment="hits not sent: robots, impossible dates"
+        "refused", sa.BigInteger, nullable=False, server_default="0", comment="of them, called invalid by Matomo"
+    ),
+    sa.Column(
+        "kept_back",
+        sa.BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="hits not sent: robots, impossible dates",
     ),
     sa.Column("stored", sa.BigInteger, comment="actions that Matomo has of the site's day; null before it was asked"),
     sa.Column("twice", sa.BigInteger, comment="marks that Matomo has more than once; null when it can't be asked"),

@@ -133,7 +133,8 @@ class Lines:
 
     def holding(self, byte: bytes) -> npt.NDArray[np.bool_]:
         """Which lines hold the byte, one that hardly any line is thought to hold."""
-        found, at = [], self.data.find(byte)
+        found: list[int] = []
+        at = self.data.find(byte)
         while at >= 0 and len(found) < _FEW:
             found.append(at)
             at = self.data.find(byte, at + 1)

@@ -12,12 +12,11 @@ from usage_stats_dagster.logs.formats.base import LogFormat, unmatched
 from usage_stats_dagster.logs.lines import Lines
 
 
-def parse(lines: Lines, log_format: LogFormat | None, state: str | None, zone: str) -> pl.DataFrame:
+def parse(lines: Lines | pl.Series, log_format: LogFormat | None, state: str | None, zone: str) -> pl.DataFrame:
     """One row a line: ip, time (UTC), day (of the zone), method, path, status (Int16), referrer, user_agent, host, matched, comment."""
-    if log_format is None:  # nothing but blank lines so far
-        records = LogFormat().parsed(unmatched(len(lines)))
-    else:
-        records = log_format.records(lines, state)
+    lines = Lines.of(lines.to_list()) if isinstance(lines, pl.Series) else lines
+    # No format: nothing but blank lines so far.
+    records = log_format.records(lines, state) if log_format else LogFormat().parsed(unmatched(len(lines)))
     time = pl.col("time") if zone == "UTC" else pl.col("time").dt.convert_time_zone(zone)
     return records.with_columns(
         time.dt.date().alias("day"),

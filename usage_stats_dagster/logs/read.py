@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain, islice
 from pathlib import Path
 
 import polars as pl
@@ -83,6 +84,7 @@ class LogSummary:
 
 
 _Job = tuple[Block, LogFormat | None, str | None]
+_Made = tuple[LogBlock, list[datetime]]
 
 
 class LogReader:
@@ -115,18 +117,17 @@ class LogReader:
         return self._summary
 
     def __iter__(self) -> Iterator[LogBlock]:
-        working: deque[Future[tuple[LogBlock, list[datetime]]]] = deque()
-        with ThreadPoolExecutor(_AT_WORK, thread_name_prefix="log") as pool:
-            try:
-                for job in self._jobs():
-                    working.append(pool.submit(self._work, *job))
-                    while len(working) > _AT_WORK:
-                        yield self._done(working.popleft())
-                while working:
-                    yield self._done(working.popleft())
-            finally:
-                for future in working:
-                    future.cancel()
+        jobs = self._jobs()
+        first = list(islice(jobs, 2))
+        if (
+            len(first) < 2
+        ):  # a thread of its own would have to compile every regex anew, which takes longer than the lines
+            made: Iterator[_Made] = (self._work(*job) for job in first)
+        else:
+            made = self._in_threads(chain(first, jobs))
+        for block, times in made:
+            self._times += times
+            yield block
         blocks = self._blocks
         self._summary = LogSummary(
             self._format.name if self._format else None,
@@ -141,10 +142,19 @@ class LogReader:
             max(self._times, default=None),
         )
 
-    def _done(self, future: Future[tuple[LogBlock, list[datetime]]]) -> LogBlock:
-        block, times = future.result()
-        self._times += times
-        return block
+    def _in_threads(self, jobs: Iterator[_Job]) -> Iterator[_Made]:
+        working: deque[Future[_Made]] = deque()
+        with ThreadPoolExecutor(_AT_WORK, thread_name_prefix="log") as pool:
+            try:
+                for job in jobs:
+                    working.append(pool.submit(self._work, *job))
+                    while len(working) > _AT_WORK:
+                        yield working.popleft().result()
+                while working:
+                    yield working.popleft().result()
+            finally:
+                for future in working:
+                    future.cancel()
 
     def _jobs(self) -> Iterator[_Job]:
         """Blocks with their format and the state in which each begins; those before the first line of text have no format."""
@@ -173,7 +183,7 @@ class LogReader:
         custom = (site.format_regex, site.format_time) if site.format_regex else None
         return sniff.detect(sample, forced=site.format, custom=custom)
 
-    def _work(self, block: Block, log_format: LogFormat | None, state: str | None) -> tuple[LogBlock, list[datetime]]:
+    def _work(self, block: Block, log_format: LogFormat | None, state: str | None) -> _Made:
         if block.long_line is not None:
             return _too_long(block.long_line), []
         lines = block.cut()

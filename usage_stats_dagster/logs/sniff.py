@@ -21,7 +21,7 @@ from usage_stats_dagster.logs.lines import Lines
 _SHOWN = 300
 _NEARLY = 0.9
 _HARDLY = 0.2
-_FEW = 60
+_FEW, _FEWEST = 60, 8
 
 
 class UnknownFormatError(Exception):
@@ -45,9 +45,10 @@ def detect(
         if lines and not headed and not _score(wanted, Lines.of(lines)):
             raise UnknownFormatError(_message(lines, f"the format asked for, {wanted.name}, reads none of them"))
         return wanted
-    scores = _scores(lines[:: max(1, len(lines) // _FEW)])
+    fewest = Lines.of(_spread(lines, _FEWEST))
+    scores = _scores(_spread(lines, _FEW), tuple(f for f in FORMATS if f.reads_any(fewest)))
     if not _clear(scores):
-        scores = _scores(lines)
+        scores = _scores(lines, FORMATS)
     most = max(scores.values())
     if not most:
         if member := next((f for f in W3C if f.reads_header("\n".join(sample_lines))), None):
@@ -56,9 +57,14 @@ def detect(
     return max((f for f in FORMATS if scores[f] >= most * _NEARLY), key=lambda f: (len(f.gives), scores[f]))
 
 
-def _scores(sample: list[str]) -> dict[LogFormat, int]:
+def _spread(lines: list[str], count: int) -> list[str]:
+    return lines[:: max(1, len(lines) // count)]
+
+
+def _scores(sample: list[str], tried: tuple[LogFormat, ...]) -> dict[LogFormat, int]:
+    """What each format reads of the sample; 0 for those not tried."""
     lines = Lines.of(sample)
-    return {f: _score(f, lines) for f in FORMATS}
+    return {f: _score(f, lines) if f in tried else 0 for f in FORMATS}
 
 
 def _clear(scores: dict[LogFormat, int]) -> bool:

@@ -70,6 +70,8 @@ class Memo:
         self._judge = judge
         self._limit = limit
         self._lock = threading.Lock()
+        self._known: pl.Series
+        self._verdicts: pl.Series
         self._forget()
 
     def __call__(self, values: pl.Series) -> pl.Series:

@@ -18,6 +18,7 @@ import orjson
 import polars as pl
 
 from usage_stats_dagster.lookups.distinct import per_distinct
+from usage_stats_dagster.lookups.remembered import Remembered
 
 DIRECT, SEARCH_ENGINE, WEBSITE, SOCIAL = 1, 2, 3, 7
 
@@ -122,6 +123,7 @@ class Referrers:
 
     def __init__(self, own_hosts: tuple[str, ...] = (), extra_spam: tuple[str, ...] = ()) -> None:
         self._own = sorted({h.lower().removeprefix("www.") for h in own_hosts})
+        self._remembered = Remembered(self._judge)
         self._spam = sorted({h.strip().lower() for h in (*_spam_hosts(), *extra_spam)} - {""})
 
     @cached_property
@@ -145,7 +147,7 @@ class Referrers:
 
         Direct: null, no URL, or an own host. The name is the engine's, the network's or the website's host.
         """
-        found = per_distinct(referrers, self._judge)
+        found = self._remembered(referrers)
         return pl.DataFrame({"found": found}).unnest("found").with_columns(pl.col("referer_type").fill_null(DIRECT))
 
     def _judge(self, referrers: pl.Series) -> pl.Series:
@@ -155,7 +157,8 @@ class Referrers:
         known = parts.select(pl.col("host").drop_nulls().unique())
         sorts = [_sort_of(h) for h in known["host"].to_list()]
         known = known.with_columns(
-            engines=pl.Series([e for e, _ in sorts], dtype=pl.String), network=pl.Series([n for _, n in sorts], dtype=pl.String)
+            engines=pl.Series([e for e, _ in sorts], dtype=pl.String),
+            network=pl.Series([n for _, n in sorts], dtype=pl.String),
         )
         parts = parts.join(known, on="host", how="left", maintain_order="left")
         host = pl.col("host")
@@ -191,15 +194,20 @@ def _sort_of(host: str) -> tuple[str | None, str | None]:
 
 def _engines(parts: pl.DataFrame) -> pl.Series:
     """The engine's name for each row (engines, path, query, fragment); null where its host is none's, or it is no search."""
-    rows = parts.select("engines", "path", "query", "fragment").with_row_index("row").filter(pl.col("engines").is_not_null())
+    rows = (
+        parts.select("engines", "path", "query", "fragment")
+        .with_row_index("row")
+        .filter(pl.col("engines").is_not_null())
+    )
     names = pl.Series([None], dtype=pl.String).new_from_index(0, parts.height)
     if rows.is_empty():
         return names
     asked_for = pl.concat_str(pl.lit("&"), pl.col("query").fill_null(""), pl.lit("&"), pl.col("fragment").fill_null(""))
     for (places,), found in rows.partition_by("engines", as_dict=True).items():
         name = pl.coalesce(
-            pl.when(asked_for.str.contains(rf"&(?:{e.keys})=[^&]") | pl.col("path").str.contains(rf"^(?:{e.path})$"))
-            .then(pl.lit(e.name))
+            pl.when(
+                asked_for.str.contains(rf"&(?:{e.keys})=[^&]") | pl.col("path").str.contains(rf"^(?:{e.path})$")
+            ).then(pl.lit(e.name))
             for e in (ENGINES[int(i)] for i in places.split())
         )
         names = names.scatter(found["row"], found.select(name.alias("name"))["name"])

@@ -23,6 +23,9 @@ from usage_stats_dagster.settings import RulesSection
 _PLAIN = re.compile(r"(?:[^\\^$.|?*+()\[\]{}]|\\[^A-Za-z0-9])+")
 """A pattern that is text, some of its characters escaped."""
 
+_FEW = 50
+"""Agents. To search for all texts at once takes 4 ms to prepare, to search for one after another 0.07 ms an agent."""
+
 
 def _list_bytes(name: str) -> bytes:
     # Read as a file: importing crawleruseragents would parse the JSON with the slow standard module first.
@@ -62,16 +65,18 @@ class _List:
             {"text": self._plain, "rank": list(plain.values())}, schema={"text": pl.String, "rank": pl.UInt32}
         )
         self._any_regex = "(?i)" + "|".join(f"(?:{p})" for _, p in self._regexes)
-        # Searching for all texts at once takes 4 ms to prepare; Polars keeps a regex prepared, so this asks first.
-        self._any_plain = "(?i-u)" + "|".join(re.escape(text) for text in self._plain)
+        self._ranked = [(text.encode(), rank) for text, rank in sorted(plain.items(), key=lambda p: p[1])]
 
     @cached_property
     def _compiled(self) -> list[tuple[int, re.Pattern[str]]]:
         return [(rank, re.compile(pattern, re.IGNORECASE)) for rank, pattern in self._regexes]
 
     def _plain_ranks(self, agents: pl.Series) -> list[int | None]:
+        if len(agents) < _FEW:
+            lower = [a.encode().lower() for a in agents.to_list()]
+            return [next((rank for text, rank in self._ranked if text in a), None) for a in lower]
         ranks: list[int | None] = [None] * len(agents)
-        if self._plain and agents.str.contains(self._any_plain).any():
+        if self._plain:
             found = (
                 pl.DataFrame(
                     {"text": agents.str.extract_many(self._plain, ascii_case_insensitive=True, overlapping=True)}

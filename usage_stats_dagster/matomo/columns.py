@@ -4,6 +4,7 @@ What belongs here: reading `information_schema`, what we can't do without, nulls
 the queries (`queries.py`).
 """
 
+# ruff: noqa: S608
 from __future__ import annotations
 
 import re
@@ -50,7 +51,7 @@ def read_columns(reader: Reader, prefix: str) -> Columns:
         raise MatomoDatabaseError(msg)
     names = ", ".join(f"'{prefix}{t}'" for t in REQUIRED)
     found = reader.rows(
-        f"SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name IN ({names})"  # noqa: S608
+        f"SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name IN ({names})"
     )
     have = {t: frozenset(str(c) for name, c in found if name == f"{prefix}{t}") for t in REQUIRED}
     missing = [f"{prefix}{t}.{c}" for t, columns in REQUIRED.items() for c in columns if c not in have[t]]
@@ -60,7 +61,7 @@ def read_columns(reader: Reader, prefix: str) -> Columns:
         msg = f"the database {reader.database.label} has {what}; {_prefixes(reader)}"
         raise MatomoDatabaseError(msg)
     index = reader.rows(
-        "SELECT COUNT(*) FROM information_schema.statistics WHERE table_schema = DATABASE() "  # noqa: S608
+        "SELECT COUNT(*) FROM information_schema.statistics WHERE table_schema = DATABASE() "
         f"AND table_name = '{prefix}{EVENT}' AND index_name = '{TIME_INDEX}'"
     )
     return Columns(prefix, have, bool(index[0][0]))

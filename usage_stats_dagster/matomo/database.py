@@ -83,7 +83,9 @@ class Database:
         import pymysql  # noqa: PLC0415
 
         p = self._parts
-        where: dict[str, Any] = {"unix_socket": p["unix_socket"]} if "unix_socket" in p else {"host": p["host"], "port": p["port"]}
+        where: dict[str, Any] = (
+            {"unix_socket": p["unix_socket"]} if "unix_socket" in p else {"host": p["host"], "port": p["port"]}
+        )
         if p.get("ssl", "").lower() in ("true", "1", "required"):
             where["ssl"] = {"check_hostname": True}
         try:
@@ -119,11 +121,19 @@ class Database:
         import connectorx  # noqa: PLC0415  (55 MB that only this mode needs)
 
         p = self._parts
-        user = f"{quote(p['user'], safe='')}:{quote(p['password'], safe='')}" if p["password"] else quote(p["user"], safe="")
+        user = (
+            f"{quote(p['user'], safe='')}:{quote(p['password'], safe='')}"
+            if p["password"]
+            else quote(p["user"], safe="")
+        )
         url = f"mysql://{user}@{p['host']}:{p['port']}/{quote(p['database'], safe='')}"
         try:
             reader = connectorx.read_sql(
-                url, list(queries), return_type="arrow_stream", batch_size=BATCH_ROWS, pre_execution_query=list(READ_ONLY)
+                url,
+                list(queries),
+                return_type="arrow_stream",
+                batch_size=BATCH_ROWS,
+                pre_execution_query=list(READ_ONLY),
             )
             for batch in reader:
                 if batch.num_rows:

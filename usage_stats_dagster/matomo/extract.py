@@ -96,9 +96,7 @@ def events(raw: pl.DataFrame, site: Site, want: Wanted) -> pl.DataFrame:
         raw = raw.with_columns(found["identifier"].alias("__id"), found["item_action"].alias("__act"))
     else:
         text = c(want.identifier).str.strip_chars()
-        raw = raw.with_columns(
-            pl.when(text != "").then(text).alias("__id"), pl.lit(None, pl.String).alias("__act")
-        )
+        raw = raw.with_columns(pl.when(text != "").then(text).alias("__id"), pl.lit(None, pl.String).alias("__act"))
     country = c(want.country).str.slice(0, 2).str.to_uppercase() if want.country else pl.lit(None, pl.String)
     made = raw.select(
         c("idlink_va", "idvisit").cast(pl.Int64),
@@ -138,7 +136,9 @@ def visits(raw: pl.DataFrame, period: Period, *, store_ips: bool) -> pl.DataFram
         _utc("visit_last_action_time"),
         c("visit_total_actions", "visit_total_time").cast(pl.Int32),
         c("location_country").str.to_lowercase(),
-        ips.replace_strict(distinct, pl.Series(networks, dtype=pl.String), default=None, return_dtype=pl.String).alias("location_ip"),
+        ips.replace_strict(distinct, pl.Series(networks, dtype=pl.String), default=None, return_dtype=pl.String).alias(
+            "location_ip"
+        ),
         c("referer_type").cast(pl.Int8),
         c("referer_name"),
         c("config_browser_name"),
@@ -148,11 +148,18 @@ def visits(raw: pl.DataFrame, period: Period, *, store_ips: bool) -> pl.DataFram
         pl.lit(None, pl.String).alias("robot"),
     )
     start, end = (pl.lit(t).dt.convert_time_zone("UTC") for t in (period.start, period.end))
-    return VISITS.conform(made.with_columns(((last >= start) & (last < end)).fill_null(value=False).alias("counted_here")))
+    return VISITS.conform(
+        made.with_columns(((last >= start) & (last < end)).fill_null(value=False).alias("counted_here"))
+    )
 
 
 def day_visits(
-    ask: Callable[[str], Iterator[pl.DataFrame]], columns: Columns, period: Period, idvisits: pl.Series, *, store_ips: bool
+    ask: Callable[[str], Iterator[pl.DataFrame]],
+    columns: Columns,
+    period: Period,
+    idvisits: pl.Series,
+    *,
+    store_ips: bool,
 ) -> Iterator[pl.DataFrame]:
     """VISITS of a period: those that end in it, and those with an event in it (`idvisits`) that end on another day."""
     ended: list[pl.Series] = []
@@ -189,4 +196,3 @@ def _hex(column: str) -> pl.Expr:
 
 def _utc(column: str) -> pl.Expr:
     return c(column).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-

@@ -70,7 +70,7 @@ def token_from_environment() -> str:
 class MatomoHttp:
     """POSTs to one Matomo; connections are kept and shared by threads."""
 
-    def __init__(self, url: str, token: str, *, timeout: float = 120.0) -> None:
+    def __init__(self, url: str, token: str, timeout: float = 120.0) -> None:
         base = url.rstrip("/")
         for name in ("/index.php", "/matomo.php", "/piwik.php"):
             base = base.removesuffix(name)
@@ -107,7 +107,9 @@ class MatomoHttp:
             msg = f"{self.url}: no answer ({_reason(e)})"
             raise LostAnswerError(msg) from e
         if 300 <= r.status < 400:
-            msg = f"matomo.url = {self.url!r} redirects to {r.headers.get('Location')}: set matomo.url to where it leads"
+            msg = (
+                f"matomo.url = {self.url!r} redirects to {r.headers.get('Location')}: set matomo.url to where it leads"
+            )
             raise MatomoError(msg)
         return Answer(r.status, r.data, _seconds(r.headers.get("Retry-After")))
 

@@ -16,7 +16,14 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from usage_stats_dagster.matomo.http import Answer, LostAnswerError, MatomoAwayError, MatomoError, MatomoHttp, NotSentError
+from usage_stats_dagster.matomo.http import (
+    Answer,
+    LostAnswerError,
+    MatomoAwayError,
+    MatomoError,
+    MatomoHttp,
+    NotSentError,
+)
 
 Visit = dict[str, Any]
 
@@ -44,11 +51,12 @@ def missing_details(visit: Visit) -> int:
 class LiveApi:
     """The API of one Matomo, for one token."""
 
-    def __init__(self, http: MatomoHttp, *, page: int = PAGE, tries: int = 6, first_wait: float = 1.0) -> None:
+    def __init__(self, http: MatomoHttp, page: int = PAGE, *, tries: int = 6, first_wait: float = 1.0) -> None:
         self._http = http
         self._page = page
         self._tries = tries
         self._first_wait = first_wait
+        self._zones: dict[int, str] = {}
 
     def call(self, method: str, **parameters: str | int) -> Any:  # noqa: ANN401
         """The answer to a call. Raises MatomoError for what Matomo refuses, MatomoAwayError after the last try."""
@@ -73,9 +81,11 @@ class LiveApi:
 
     def time_zone(self, idsite: int) -> str:
         """The site's time zone, which decides its days in Matomo."""
-        site = self.call("SitesManager.getSiteFromId", idSite=idsite)
-        site = site[0] if isinstance(site, list) else site  # Matomo 3
-        return str(site["timezone"])
+        if idsite not in self._zones:
+            site = self.call("SitesManager.getSiteFromId", idSite=idsite)
+            site = site[0] if isinstance(site, list) else site  # Matomo 3
+            self._zones[idsite] = str(site["timezone"])
+        return self._zones[idsite]
 
     def summary(self, idsite: int, day: date) -> tuple[int, int]:
         """Visits and actions of a day of the site's time zone, by Matomo's reports."""

@@ -1,7 +1,9 @@
-"""Visits of the Live API as the lake's tables VISITS and EVENTS.
+"""Visits of the Live API as VISITS, and their actions as rows such as the database gives (`queries.RAW_EVENT`).
 
 What belongs here: which column comes from which field, and undoing what the API makes nicer than the database has it.
-What does not: reading the API (`live_api.py`), identifiers (`pipeline/api_extraction.py`).
+What does not: reading the API (`live_api.py`), rows to EVENTS and identifiers (`extract.py`: one for both sources).
+
+Not in the API: a visitor's id as it was at each action (here the visit's last one), names of pages' referrers.
 """
 
 from __future__ import annotations
@@ -11,8 +13,10 @@ from datetime import datetime
 
 import polars as pl
 
+from usage_stats_dagster.logs import addresses
 from usage_stats_dagster.matomo.live_api import ACTION_TYPES, Visit, details, missing_details
-from usage_stats_dagster.schemas import EVENTS, UTC_TIME, VISITS
+from usage_stats_dagster.matomo.queries import RAW_EVENT, SEARCH_TYPE
+from usage_stats_dagster.schemas import UTC_TIME, VISITS
 
 LONGEST_SPENT = 1800
 _DEVICES = ("desktop", "smartphone", "tablet", "feature phone", "console", "tv", "car browser", "smart display", "camera",
@@ -69,30 +73,36 @@ class LiveFrames:
         self._visits.append(pl.DataFrame(visits, schema=_VISIT_FIELDS, orient="row"))
         self._actions.append(pl.DataFrame(actions, schema={**_ACTION_FIELDS, **custom}))
 
-    def tables(self, start: datetime, end: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """The visits with an action from `start` to before `end`, or that end then, and those actions.
-
-        VISITS and EVENTS, without identifiers; visits carry one column more, `missing` (actions that the API left out).
+    def tables(
+        self, start: datetime, end: datetime, *, store_ips: bool = False
+    ) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+        """What there is from `start` to before `end`: VISITS (with an action in it, or that end in it), the actions as
+        RAW_EVENT plus `custom_var_*`, and how many actions of those visits the API left out.
         """
         visits = pl.concat([pl.DataFrame(schema=_VISIT_FIELDS), *self._visits])
         visits = visits.sort("order").unique("idvisit", keep="last", maintain_order=True)
-        empty = pl.DataFrame(schema=_ACTION_FIELDS)
-        actions = pl.concat([empty, *self._actions], how="diagonal").join(visits.select("idvisit", "order"), on=["idvisit", "order"], how="semi")
+        actions = pl.concat([pl.DataFrame(schema=_ACTION_FIELDS), *self._actions], how="diagonal")
+        actions = actions.join(visits.select("idvisit", "order"), on=["idvisit", "order"], how="semi")
         low, high = int(start.timestamp()), int(end.timestamp())
         # The time since the visit's action before: over the whole visit, before the day is cut out.
         actions = actions.sort("idvisit", "second", "idlink_va").with_columns(
-            spent=c("second").diff().over("idvisit").fill_null(0).clip(0, LONGEST_SPENT)
+            time_spent_ref_action=c("second").diff().over("idvisit").fill_null(0).clip(0, LONGEST_SPENT)
         )
-        inside = (c("second") >= low) & (c("second") < high)
-        events = actions.filter(inside)
+        events = actions.filter((c("second") >= low) & (c("second") < high))
         ends_here = (c("last") >= low) & (c("last") < high)
         visits = visits.filter(ends_here | c("idvisit").is_in(events["idvisit"].unique().implode()))
-        return self._visit_table(visits, ends_here), self._event_table(events)
+        return (
+            self._visit_table(visits, ends_here, store_ips=store_ips),
+            _raw_events(events),
+            int(visits["missing"].sum()),
+        )
 
-    def _visit_table(self, visits: pl.DataFrame, ends_here: pl.Expr) -> pl.DataFrame:
+    def _visit_table(self, visits: pl.DataFrame, ends_here: pl.Expr, *, store_ips: bool) -> pl.DataFrame:
         device = c("device").str.to_lowercase().replace_strict(
             list(_DEVICES), range(len(_DEVICES)), default=None, return_dtype=pl.Int8
         )  # fmt: skip
+        if not store_ips:  # Matomo masks addresses as it is told to, which may be not at all
+            visits = visits.with_columns(addresses.clean(visits["location_ip"])["location_ip"])
         made = visits.with_columns(
             idsite=pl.lit(self._idsite, pl.Int32),
             visit_first_action_time=_time("first"),
@@ -102,24 +112,23 @@ class LiveFrames:
             user_agent=pl.lit(None, pl.String),
             robot=pl.lit(None, pl.String),
             counted_here=ends_here,
-        ).sort("idvisit")
-        return made.select(*VISITS.columns, "missing")
+        )
+        return VISITS.conform(made.sort("idvisit").select(*VISITS.columns))
 
-    def _event_table(self, events: pl.DataFrame) -> pl.DataFrame:
-        is_page = c("action_type").is_in(_PAGE_TYPES)
-        scheme = c("url").str.extract(_SCHEME)
-        made = events.with_columns(
-            idsite=pl.lit(self._idsite, pl.Int32),
-            server_time=_time("second"),
-            action_name=pl.when(c("action_type") == ACTION_TYPES["search"]).then("keyword"),
-            action_url=pl.when(is_page).then(c("url").str.replace(_SCHEME, "")).otherwise(escaped(c("url"))),
-            action_url_prefix=pl.when(is_page).then(scheme.replace_strict(_PREFIXES, default=None, return_dtype=pl.Int8)),
-            time_spent_ref_action=c("spent").cast(pl.Int32),
-        )
-        nulls = {n: pl.lit(None, t).alias(n) for n, t in EVENTS.columns.items() if n not in made.columns}
-        return EVENTS.conform(
-            made.sort("idvisit", "idlink_va").with_columns(*nulls.values()).drop("second", "keyword", "url", "order", "spent")
-        )
+
+def _raw_events(events: pl.DataFrame) -> pl.DataFrame:
+    is_page, is_search = c("action_type").is_in(_PAGE_TYPES), c("action_type") == SEARCH_TYPE
+    scheme = c("url").str.extract(_SCHEME)
+    made = events.with_columns(
+        idvisitor=c("idvisitor").str.decode("hex"),
+        server_time=pl.from_epoch(c("second"), "s").cast(pl.Datetime("us")),
+        action_type=pl.when(~is_search).then(c("action_type").cast(pl.Int64)),
+        keyword_type=pl.when(is_search).then(pl.lit(SEARCH_TYPE, pl.Int64)),
+        action_url=pl.when(is_page).then(c("url").str.replace(_SCHEME, "")).otherwise(escaped(c("url"))),
+        action_url_prefix=pl.when(is_page).then(scheme.replace_strict(_PREFIXES, default=None, return_dtype=pl.Int64)),
+    )
+    custom = sorted(n for n in events.columns if n.startswith("custom_var_"))
+    return made.sort("idvisit", "idlink_va").select(*RAW_EVENT, *custom)
 
 
 def escaped(url: pl.Expr) -> pl.Expr:

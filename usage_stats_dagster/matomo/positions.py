@@ -155,7 +155,9 @@ class Positions:
     def days(self, idsite: int | None = None) -> list[Mapping[str, Any]]:
         """The counts of every day of a site, or of all sites."""
         query = sa.select(matomo_day).order_by(matomo_day.c.idsite, matomo_day.c.day)
-        return [dict(r) for r in self._ledger.rows(query if idsite is None else query.where(matomo_day.c.idsite == idsite))]
+        return [
+            dict(r) for r in self._ledger.rows(query if idsite is None else query.where(matomo_day.c.idsite == idsite))
+        ]
 
     def messages(self) -> dict[int, str]:
         """Sites whose sending waits, and why."""

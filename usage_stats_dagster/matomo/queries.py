@@ -6,6 +6,7 @@ What belongs here: SQL, each query on an index. What does not: running it (`data
 Every value in the text is a number or a time that we wrote ourselves, or a column's name out of `information_schema`.
 """
 
+# ruff: noqa: S608
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
@@ -22,35 +23,35 @@ SEARCH_TYPE = 8
 
 RAW_EVENT = pl.Schema(
     {
-        "idlink_va": pl.Int64,
-        "idvisit": pl.Int64,
-        "idvisitor": pl.Binary,
+        "idlink_va": pl.Int64(),
+        "idvisit": pl.Int64(),
+        "idvisitor": pl.Binary(),
         "server_time": pl.Datetime("us"),
-        "action_type": pl.Int64,
-        "action_url": pl.String,
-        "action_url_prefix": pl.Int64,
-        "keyword": pl.String,
-        "keyword_type": pl.Int64,
-        "time_spent_ref_action": pl.Int64,
+        "action_type": pl.Int64(),
+        "action_url": pl.String(),
+        "action_url_prefix": pl.Int64(),
+        "keyword": pl.String(),
+        "keyword_type": pl.Int64(),
+        "time_spent_ref_action": pl.Int64(),
     }
 )
 """What `events` asks for, before the custom columns."""
 
 RAW_VISIT = pl.Schema(
     {
-        "idvisit": pl.Int64,
-        "idvisitor": pl.Binary,
+        "idvisit": pl.Int64(),
+        "idvisitor": pl.Binary(),
         "visit_first_action_time": pl.Datetime("us"),
         "visit_last_action_time": pl.Datetime("us"),
-        "visit_total_actions": pl.Int64,
-        "visit_total_time": pl.Int64,
-        "location_country": pl.String,
-        "location_ip": pl.Binary,
-        "referer_type": pl.Int64,
-        "referer_name": pl.String,
-        "config_browser_name": pl.String,
-        "config_os": pl.String,
-        "config_device_type": pl.Int64,
+        "visit_total_actions": pl.Int64(),
+        "visit_total_time": pl.Int64(),
+        "location_country": pl.String(),
+        "location_ip": pl.Binary(),
+        "referer_type": pl.Int64(),
+        "referer_name": pl.String(),
+        "config_browser_name": pl.String(),
+        "config_os": pl.String(),
+        "config_device_type": pl.Int64(),
     }
 )
 """What `visits_ended` and `visits_of` ask for."""

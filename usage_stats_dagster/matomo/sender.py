@@ -190,14 +190,20 @@ def judge(answer: Answer, sent: int, idsite: int, *, known: bool) -> _Verdict:
     not a site that Matomo doesn't know.
     """
     if answer.status == TOO_MANY:
-        return _Verdict(_Fate.REFUSED_FOR_NOW, why="Matomo's server asks for fewer requests (429)", wait=answer.retry_after)
+        return _Verdict(
+            _Fate.REFUSED_FOR_NOW, why="Matomo's server asks for fewer requests (429)", wait=answer.retry_after
+        )
     if answer.status == UNAVAILABLE:
         why = f"Matomo is in maintenance or overloaded (503: {answer.head})"
         return _Verdict(_Fate.UNSURE, why=why, wait=answer.retry_after)
     if answer.status >= SERVER_ERROR:
-        return _Verdict(_Fate.UNSURE, why=f"Matomo's server failed ({answer.status}: {answer.head})", wait=answer.retry_after)
+        return _Verdict(
+            _Fate.UNSURE, why=f"Matomo's server failed ({answer.status}: {answer.head})", wait=answer.retry_after
+        )
     if answer.status == TOO_LARGE:
-        return _Verdict(_Fate.TOO_LARGE, why="one request alone is too large for Matomo's server (413): raise its limit")
+        return _Verdict(
+            _Fate.TOO_LARGE, why="one request alone is too large for Matomo's server (413): raise its limit"
+        )
     if answer.status != OK:
         msg = f"site {idsite}: Matomo refuses the batch ({answer.status}: {answer.head}): is MATOMO_TOKEN right, with write access to the site?"
         raise MatomoError(msg)

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
-import pymysql
-import sqlalchemy as sa
-
+from usage_stats_dagster.matomo.database import Database, MatomoDatabaseError
 from usage_stats_dagster.matomo.http import MatomoAwayError, MatomoError
 from usage_stats_dagster.matomo.live_api import LiveApi, details, missing_details
 
@@ -48,8 +46,8 @@ class DatabaseActions:
     It has to be the database that Matomo writes to: a replica that lags says "not there" of what is.
     """
 
-    def __init__(self, url: str, prefix: str) -> None:
-        self._url = sa.engine.make_url(url)
+    def __init__(self, database: Database, prefix: str) -> None:
+        self._database = database
         if not re.fullmatch(r"\w*", prefix):
             msg = f"matomo.table_prefix = {prefix!r}: letters, digits and _ only"
             raise MatomoError(msg)
@@ -57,52 +55,35 @@ class DatabaseActions:
 
     def found(self, idsite: int, times: tuple[datetime, datetime], marks: Collection[str]) -> set[str]:
         """By the marks themselves, within the times."""
-        wanted = sorted(marks)
+        wanted = sorted(m for m in marks if _MARK.match(m))
+        first, last = map(_text, times)
         have: set[str] = set()
         for k in range(0, len(wanted), _CHUNK):
-            part = wanted[k : k + _CHUNK]
-            places = ", ".join(["%s"] * len(part))
+            listed = "', '".join(wanted[k : k + _CHUNK])
             query = (
-                f"SELECT DISTINCT idpageview FROM {self._table} "  # noqa: S608  (the prefix is checked above)
-                f"WHERE idsite = %s AND server_time BETWEEN %s AND %s AND idpageview IN ({places})"
+                f"SELECT DISTINCT idpageview FROM {self._table} WHERE idsite = {int(idsite)} "  # noqa: S608
+                f"AND server_time BETWEEN '{first}' AND '{last}' AND idpageview IN ('{listed}')"
             )
-            have |= {r[0] for r in self._rows(query, [idsite, *map(_naive, times), *part])}
+            have |= {str(r[0]) for r in self._rows(query)}
         return have
 
     def day(self, idsite: int, start: datetime, end: datetime, day: date) -> DayInMatomo:
         """Counted over the day's range of the index."""
         del day
         query = (
-            f"SELECT COUNT(*), COUNT(NULLIF(idpageview, '')), COUNT(DISTINCT NULLIF(idpageview, '')) "  # noqa: S608
-            f"FROM {self._table} WHERE idsite = %s AND server_time >= %s AND server_time < %s"
+            f"SELECT COUNT(*), COUNT(NULLIF(idpageview, '')), COUNT(DISTINCT NULLIF(idpageview, '')) FROM {self._table} "  # noqa: S608
+            f"WHERE idsite = {int(idsite)} AND server_time >= '{_text(start)}' AND server_time < '{_text(end)}'"
         )
-        total, marked, distinct = self._rows(query, [idsite, _naive(start), _naive(end)])[0]
-        return DayInMatomo(total, marked - distinct)
+        total, marked, distinct = self._rows(query)[0]
+        return DayInMatomo(int(total), int(marked) - int(distinct))
 
-    def _rows(self, query: str, values: Sequence[object]) -> Sequence[tuple[int | str, ...]]:
-        u = self._url
-        where = {"unix_socket": u.query["unix_socket"]} if "unix_socket" in u.query else {"host": u.host or "localhost"}
+    def _rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Over a connection of its own: what is committed now, and no older snapshot."""
         try:
-            connection = pymysql.connect(
-                **where,  # type: ignore[arg-type]
-                port=u.port or 3306,
-                user=u.username,
-                password=u.password or "",
-                database=u.database,
-                charset="utf8mb4",
-                connect_timeout=15,
-                read_timeout=300,
-                autocommit=True,
-            )
-            with connection, connection.cursor() as cursor:
-                cursor.execute(query, values)
-                return list(cursor.fetchall())
-        except pymysql.err.ProgrammingError as e:
-            msg = f"Matomo's database: {e.args[-1]} (are matomo.database_url and matomo.table_prefix right?)"
-            raise MatomoError(msg) from e
-        except pymysql.err.Error as e:
-            msg = f"Matomo's database can't be asked: {e.args[-1]}"
-            raise MatomoAwayError(msg) from e
+            with self._database.connection() as reader:
+                return reader.rows(query)
+        except MatomoDatabaseError as e:
+            raise MatomoAwayError(str(e)) from e
 
 
 class ApiActions:
@@ -144,5 +125,5 @@ class ApiActions:
         return DayInMatomo(stored, sum(n - 1 for n in seen.values()))
 
 
-def _naive(time: datetime) -> str:
+def _text(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}"

@@ -42,9 +42,7 @@ def marked(requests: Sequence[str], first_number: int) -> list[str]:
     Matomo stores it with the action, of whatever type (log_link_visit_action.idpageview), and does nothing else with it
     where a request carries no page performance.
     """
-    return [
-        f'{{"pv_id":"{m}",{r[1:]}' for m, r in zip(marks(first_number, len(requests)), requests, strict=True)
-    ]
+    return [f'{{"pv_id":"{m}",{r[1:]}' for m, r in zip(marks(first_number, len(requests)), requests, strict=True)]
 
 
 def requests_of(hits: pl.DataFrame, site: Site, *, with_addresses: bool) -> pl.Series:
@@ -63,7 +61,7 @@ def requests_of(hits: pl.DataFrame, site: Site, *, with_addresses: bool) -> pl.S
     agent = pl.when(c("user_agent").fill_null("").str.len_bytes() > 0).then("user_agent").otherwise(pl.lit("-"))
     address = c("location_ip").fill_null("0.0.0.0")  # noqa: S104  (what Matomo stores for no address)
     code = pl.concat_str(pl.lit('{"1":["HTTP-code","'), "http_status", pl.lit('"]}'))
-    fields = {
+    fields: dict[str, pl.Expr] = {
         "idsite": pl.lit(site.id),
         "rec": pl.lit(1),
         "apiv": pl.lit(1),
@@ -79,9 +77,12 @@ def requests_of(hits: pl.DataFrame, site: Site, *, with_addresses: bool) -> pl.S
     if not with_addresses:
         hits = engine.collect(engine.hexadecimal(engine.wrap(hits.lazy()), cid="visitor"), streaming=False)
         fields |= {"cid": c("cid"), "country": c("location_country").fill_null("xx")}
-    view = pl.struct(**fields).struct.json_encode()
-    download = pl.struct(**fields, download=url).struct.json_encode()
-    return hits.select(pl.when(c("action_type") == _DOWNLOAD).then(download).otherwise(view).alias("request")).to_series()
+    named = [value.alias(name) for name, value in fields.items()]
+    view = pl.struct(named).struct.json_encode()
+    download = pl.struct([*named, url.alias("download")]).struct.json_encode()
+    return hits.select(
+        pl.when(c("action_type") == _DOWNLOAD).then(download).otherwise(view).alias("request")
+    ).to_series()
 
 
 def has_addresses(hits: pl.DataFrame) -> bool:

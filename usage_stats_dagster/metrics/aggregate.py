@@ -41,7 +41,7 @@ EVENT_COLUMNS = (
     "identifier", "item_action", "country_item", "robot",
 )  # fmt: skip
 MARKED_COLUMNS = (
-    "idvisit", "idvisitor", "server_time", "kind", "identifier", "country", "country_item",
+    "idvisit", "idvisitor", "server_time", "kind", "identifier", "country", "country_item", "visit_total_actions",
     *(reason_column(v) for v in steps.VOCABULARIES),
 )  # fmt: skip
 VISIT_COLUMNS = ("idvisit", "visit_total_actions", "visit_total_time", "location_country")
@@ -56,7 +56,7 @@ class Figures:
     sums: Frame
     """identifier (null: the platform's searches), country (null: unknown), the eight metrics and searches; one row each."""
     countries: Frame
-    """identifier, country_item, last_seen: each country that an item's events name, and when last."""
+    """identifier, country (the visitors'), country_item, actions, last_seen, idvisit: what a visit from each country says."""
     reasons: Frame
     """dropped_lareferencia, dropped_counter, events: how many events have that pair of codes."""
 
@@ -103,7 +103,7 @@ def combine(parts: Sequence[Figures]) -> Figures:
     sums, countries, reasons = zip(*(p.frames() for p in parts), strict=True)
     return Figures(
         _added(sums, ["identifier", "country"], FIGURES),
-        nw.concat(countries).group_by("identifier", "country_item").agg(c("last_seen").max()),
+        _of_one_visit(nw.concat(countries)),
         _added(reasons, [reason_column(v) for v in steps.VOCABULARIES], ("events",)),
     )
 
@@ -149,10 +149,38 @@ def _searches(marked: Frame) -> Frame:
 
 
 def _item_countries(marked: Frame) -> Frame:
+    """What the visits say of each item that any of them names a country for: one visit from each visitors' country.
+
+    A visit says the last country that its events name, or nothing (null). Of the visits from one country the one of most
+    actions speaks, as in LA Referencia's documents: its rule is read off the 4 of 4,699 documents where it matters. So
+    an item has no country where those visits name none, though another did.
+    """
+    visit = ("identifier", "country", "idvisit")
     kept = reduce(lambda a, b: a | b, [c(reason_column(v)) == 0 for v in steps.VOCABULARIES])
-    named = marked.filter(kept & ~c("identifier").is_null() & ~c("country_item").is_null())
-    countries = named.group_by("identifier", "country_item").agg(last_seen=c("server_time").max())
-    return countries.with_columns(c("identifier").cast(nw.String))
+    of_items = marked.filter(kept & ~c("identifier").is_null())
+    named = of_items.filter(~c("country_item").is_null())
+    says = (
+        named.with_columns(latest=c("server_time").max().over(*visit))
+        .filter(c("server_time") == c("latest"))
+        .group_by(*visit)
+        .agg(c("country_item").max())
+    )
+    visits = (
+        of_items.join(named.select("identifier").unique(), on="identifier", how="semi")
+        .group_by(*visit)
+        .agg(last_seen=c("server_time").max(), actions=c("visit_total_actions").max().fill_null(0).cast(nw.Int64))
+        .join(says, on=list(visit), how="left")
+    )
+    return _of_one_visit(visits.with_columns(c("identifier").cast(nw.String)))
+
+
+def _of_one_visit(visits: Frame) -> Frame:
+    """Of the visits to an item from one country the one of most actions, then the last, then of the greatest id."""
+    key = ("identifier", "country")
+    for rank in ("actions", "last_seen", "idvisit"):
+        most = c(rank).max().over(*key)
+        visits = visits.with_columns(most=most).filter(c(rank) == c("most")).drop("most")
+    return visits.select(*key, "country_item", "actions", "last_seen", "idvisit")
 
 
 def _reasons(marked: Frame) -> Frame:

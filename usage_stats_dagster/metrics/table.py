@@ -6,7 +6,7 @@ what a figure means (`aggregate.py`), where the table lies (`lake/`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from functools import reduce
@@ -36,6 +36,9 @@ class Bucket:
     tail: pl.LazyFrame
 
 
+Runner = Callable[[Callable[[Bucket], Figures], Iterable[Bucket]], Iterable[Figures]]
+
+
 @dataclass(frozen=True)
 class Metrics:
     """A period's metrics and what its steps did."""
@@ -47,25 +50,35 @@ class Metrics:
 
 
 def metrics(
-    buckets: Iterable[Bucket], settings: Settings, site: Site, days: tuple[date, date], rules_version: str
+    buckets: Iterable[Bucket],
+    settings: Settings,
+    site: Site,
+    days: tuple[date, date],
+    rules_version: str,
+    *,
+    run: Runner = map,
 ) -> Metrics:
     """The metrics of a site's period on Polars, bucket by bucket of visitors: memory is that of the largest bucket.
 
     `days`: first and last day, both included; the rows carry the first. The same for any buckets and any row order.
+    `run` applies a function to the buckets: `map`, or something that does several at a time.
     """
     total: Figures | None = None
-    for bucket in buckets:
-        frames = (engine.wrap(f) for f in (bucket.events, bucket.visits, bucket.tail))
-        # Marked once and held: three queries over one plan would mark three times, at twice the cost.
-        marked = engine.collect(mark(*frames, rules=settings.rules))
-        encoded = marked.with_columns(pl.col("identifier").cast(pl.Categorical))  # grouping by codes is twice as fast
-        part = _collected(figures(engine.wrap(encoded.lazy()), zone=settings.zone, days=days))
+    for part in run(lambda bucket: _of_bucket(bucket, settings, days), buckets):
         total = _collected(combine([total, part])) if total else part
     if total is None:
         return Metrics(METRICS_TABLE.empty(), step_counts(pl.DataFrame(schema=_REASONS_SCHEMA), settings))
     rows = metrics_rows(total, idsite=site.id, day=days[0], level=site.level, rules_version=rules_version)
     table = METRICS_TABLE.conform(engine.collect(rows).sort("identifier", "country"))
     return Metrics(table, step_counts(engine.collect(total.reasons), settings))
+
+
+def _of_bucket(bucket: Bucket, settings: Settings, days: tuple[date, date]) -> Figures:
+    frames = (engine.wrap(f) for f in (bucket.events, bucket.visits, bucket.tail))
+    # Marked once and held: three queries over one plan would mark three times, at twice the cost.
+    marked = engine.collect(mark(*frames, rules=settings.rules))
+    encoded = marked.with_columns(pl.col("identifier").cast(pl.Categorical))  # grouping by codes is twice as fast
+    return _collected(figures(engine.wrap(encoded.lazy()), zone=settings.zone, days=days))
 
 
 def metrics_rows(of: Figures, *, idsite: int, day: date, level: str, rules_version: str) -> Frame:
@@ -102,9 +115,8 @@ _REASONS_SCHEMA = pl.Schema({**{reason_column(v): pl.Int8 for v in steps.VOCABUL
 
 def _last_country(countries: Frame) -> Frame:
     """identifier, country_item: the one named last; of those named in the same moment the greatest, so that any order does."""
-    latest = countries.with_columns(latest=c("last_seen").max().over("identifier")).filter(
-        c("last_seen") == c("latest")
-    )
+    named = countries.filter(~c("country_item").is_null())
+    latest = named.with_columns(latest=c("last_seen").max().over("identifier")).filter(c("last_seen") == c("latest"))
     return latest.group_by("identifier").agg(c("country_item").max())
 
 

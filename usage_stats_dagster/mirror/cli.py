@@ -18,7 +18,8 @@ _SCHEMA = {
     "day": pl.Date,
     "idsite": pl.Int64,
     "events": pl.Int64,
-    "written": pl.Int64,
+    "mirrored": pl.Int64,
+    "inserted": pl.Int64,
     "removed": pl.Int64,
     "robots_left_out": pl.Int64,
 }

@@ -18,8 +18,8 @@ from usage_stats_dagster.mirror.rows import NEIGHBOUR_SCHEMA, PAGE, rows
 from usage_stats_dagster.mirror.table import MirrorError
 from usage_stats_dagster.schemas import EVENTS, VISITS, Table
 
-BUCKET_EVENTS = 200_000
-"""Events made into rows at a time: about 0.4 GB at the peak."""
+BUCKET_EVENTS = 100_000
+"""Events made into rows at a time: about 0.2 GB at the peak."""
 
 SAMPLE = 64
 """Of so many events one says where the day is divided."""
@@ -80,28 +80,23 @@ def _neighbours(
         .select("idvisit", first=first.dt.convert_time_zone(str(zone)).dt.date(), last=last.dt.convert_time_zone(str(zone)).dt.date())
         .collect()
     )  # fmt: skip
-    found = []
-    if crossing.height:
-        begin, end = crossing["first"].min(), crossing["last"].max()
-        assert isinstance(begin, date)
-        assert isinstance(end, date)
+    begin, end = crossing["first"].min(), crossing["last"].max()
+    days: list[date] = []
+    if isinstance(begin, date) and isinstance(end, date):
         days = [begin + timedelta(k) for k in range((end - begin).days + 1)]
-        ids = crossing["idvisit"].unique().implode()
-        time = pl.col("server_time")
-        for other in days:
-            if other == day or not lake.part(EVENTS, idsite, other).exists():
-                continue
-            later = other > day
-            none = pl.lit(None, dtype=NEIGHBOUR_SCHEMA["next_page"])
-            found.append(
-                _scan(lake, EVENTS, idsite, other)
-                .filter(pl.col("idvisit").is_in(ids))
-                .group_by("idvisit")
-                .agg(
-                    before=pl.lit(0, dtype=pl.Int64) if later else pl.len().cast(pl.Int64),
-                    next_page=time.filter(pl.col("action_type") == PAGE).min() if later else none,
-                )
-                .collect(engine="streaming")
-            )
+    ids = crossing["idvisit"].unique().implode()
+    first_page = pl.col("server_time").filter(pl.col("action_type") == PAGE).min()
+    found = [
+        _scan(lake, EVENTS, idsite, other)
+        .filter(pl.col("idvisit").is_in(ids))
+        .group_by("idvisit")
+        .agg(
+            before=pl.len().cast(pl.Int64) if other < day else pl.lit(0, dtype=pl.Int64),
+            next_page=first_page if other > day else pl.lit(None, dtype=NEIGHBOUR_SCHEMA["next_page"]),
+        )
+        .collect(engine="streaming")
+        for other in days
+        if other != day and lake.part(EVENTS, idsite, other).exists()
+    ]
     both = pl.concat([pl.DataFrame(schema=NEIGHBOUR_SCHEMA), *found])
     return both.group_by("idvisit").agg(pl.col("before").sum(), pl.col("next_page").min())

@@ -31,8 +31,8 @@ def mirror_days(ws: Workspace, days: Sequence[date], sites: Sequence[int] | None
 
     Raises MirrorError without PGDATABASE, and when the database can't be opened or written.
     """
-    with connected() as (connection, to):
-        return _mirror(ws, connection, to, days, sites)
+    with connected() as (_, to):
+        return _mirror(ws, to, days, sites)
 
 
 def mirror_since(
@@ -48,7 +48,7 @@ def mirror_since(
             )
             end = last or end
             days = [start + timedelta(k) for k in range((end - start).days + 1)]
-            reports += _mirror(ws, connection, to, days, [idsite])
+            reports += _mirror(ws, to, days, [idsite])
     return reports
 
 
@@ -64,13 +64,13 @@ def connected() -> Iterator[tuple[psycopg.Connection, Destination]]:
         yield connection, to
 
 
-def _mirror(
-    ws: Workspace, connection: psycopg.Connection, to: Destination, days: Sequence[date], sites: Sequence[int] | None
-) -> list[StageReport]:
+def _mirror(ws: Workspace, to: Destination, days: Sequence[date], sites: Sequence[int] | None) -> list[StageReport]:
     with_robots = truth(os.environ, ROBOTS_VARIABLE)
 
     def work(ws: Workspace, idsite: int, day: date) -> Iterable[StageReport]:
-        return _mirror_day(ws, connection, to, idsite, day, with_robots=with_robots)
+        # A connection each: sites are worked on side by side, and a connection has one transaction.
+        with connect(to) as connection:
+            return _mirror_day(ws, connection, to, idsite, day, with_robots=with_robots)
 
     return for_days(ws, STAGE, work, days, sites)
 
@@ -85,9 +85,15 @@ def _mirror_day(
     name = ws.settings.site(idsite).title
     frames = day_rows(ws.lake, idsite, day, window, ws.settings.zone, name)
     done = replace_day(connection, to, idsite, window, frames, with_robots=with_robots)
-    counts = {"events": events.rows, "written": done.written, "removed": done.removed, "robots_left_out": done.robots}
+    counts = {
+        "events": events.rows,
+        "mirrored": done.rows,
+        "inserted": done.inserted,
+        "removed": done.removed,
+        "robots_left_out": done.robots,
+    }
     content = fingerprint(MIRROR_CODE, name, to.table, with_robots, events.content_hash, visits.content_hash)
-    return [StageReport(STAGE, idsite, day, done.written, 0, content, changed=True, counts=counts)]
+    return [StageReport(STAGE, idsite, day, done.rows, 0, content, bool(done.inserted or done.removed), counts)]
 
 
 def _sites(ws: Workspace) -> list[int]:

@@ -124,14 +124,28 @@ def destination(environ: Mapping[str, str]) -> Destination | None:
 
 def connect(to: Destination, *, autocommit: bool = True) -> psycopg.Connection:
     """A connection to the destination's database; host, user and password as libpq finds them. Raises MirrorError."""
-    whole = "://" in to.database or "=" in to.database
-    given = to.database if whole else psycopg.conninfo.make_conninfo(dbname=to.database)
     try:
-        return psycopg.connect(given, autocommit=autocommit, application_name="usage-stats mirror")
-    except (psycopg.OperationalError, psycopg.ProgrammingError) as e:
+        return psycopg.connect(_conninfo(to), autocommit=autocommit, application_name="usage-stats mirror")
+    except psycopg.OperationalError as e:
         why = " ".join(str(e).split())
         msg = f"the database that PGDATABASE names can't be opened ({why}): is it running, and are user and password right?"
         raise MirrorError(msg) from e
+
+
+def _conninfo(to: Destination) -> str:
+    """What libpq takes. Its own complaints repeat what they can't read, of which a password may be part: never shown."""
+    if "://" not in to.database and "=" not in to.database:
+        return psycopg.conninfo.make_conninfo(dbname=to.database)
+    try:
+        read = psycopg.conninfo.conninfo_to_dict(to.database)
+    except psycopg.ProgrammingError:
+        read = {"port": "?"}
+    if not set(str(read.get("port") or "")) <= set("0123456789,"):
+        msg = (
+            "PGDATABASE can't be read: use postgresql://user:password@host:port/name, odd characters as %XX, or a name"
+        )
+        raise MirrorError(msg)
+    return to.database
 
 
 def prepare(connection: psycopg.Connection, to: Destination) -> None:

@@ -11,7 +11,7 @@ from datetime import date
 import polars as pl
 
 from usage_stats_dagster.index.interface import Selection
-from usage_stats_dagster.pipeline.status import day_count
+from usage_stats_dagster.pipeline.status import counted_hits, day_count
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.schemas import DOCUMENTS, EVENTS, METRICS, METRICS_TABLE
 
@@ -74,6 +74,8 @@ def _figures(
     events = {d: m for d in days if (m := ws.lake.manifest(EVENTS, idsite, d))}
     metrics = {d: m for d in days if (m := ws.lake.manifest(METRICS_TABLE, idsite, d))}
     documents = {d: m for d in days if (m := ws.lake.manifest(DOCUMENTS, idsite, d))}
+    if ws.settings.matomo.mode == "database":
+        hits = {d: counted_hits(ws, idsite, d) for d in days}
     waiting = [d for d in hits if d not in events]
     if waiting:
         n = sum(hits[d] for d in waiting)
@@ -113,6 +115,8 @@ def _figures(
             "documents in the index",
             sum(i["documents"] for i in indexed),
         )
+        if all("of" in m.counts for m in documents.values()):  # a Matomo's: a month's are no sums of its days'
+            sums = {m: sum(x.counts["of"][m] for x in documents.values()) for m in METRICS}
         for name in METRICS:
             have = sum(i[name] for i in indexed)
             _close(result, f"site {idsite}: {name} of the metrics", sums[name], f"{name} in the index", have)

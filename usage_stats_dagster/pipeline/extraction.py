@@ -71,7 +71,9 @@ def sites_of(ws: Workspace, reader: Reader, columns: Columns, sites: Iterable[in
     if sites is not None:
         return sorted(set(sites))
     listed = [s.id for s in ws.settings.sites]
-    return sorted(listed) or [int(r[0]) for r in reader.rows(f"SELECT DISTINCT idsite FROM {columns.table('log_visit')} ORDER BY 1")]  # noqa: S608
+    return sorted(listed) or [
+        int(r[0]) for r in reader.rows(f"SELECT DISTINCT idsite FROM {columns.table('log_visit')} ORDER BY 1")
+    ]  # noqa: S608
 
 
 def look(
@@ -129,9 +131,20 @@ def _refresh(ws: Workspace, reader: Reader, columns: Columns, idsite: int, days:
         status = DayStatus.PARTIAL if is_open else DayStatus.LOADED
         if (not is_open or (row is not None and row["decision"] in GOES_ON)) and row is not None and same:
             status = max(DayStatus.LOADED, DayStatus(row["status"]))
-        message = f"open until {closed.astimezone(ws.settings.zone):%Y-%m-%d %H:%M}: its visits may still grow" if is_open else None
+        message = (
+            f"open until {closed.astimezone(ws.settings.zone):%Y-%m-%d %H:%M}: its visits may still grow"
+            if is_open
+            else None
+        )
         counts = {**((row["counts"] if row is not None else None) or {}), "matomo_events": control.events}
-        values = {"status": int(status), "files_expected": None, "files_loaded": 0, "inputs_hash": inputs, "message": message, "counts": counts}
+        values = {
+            "status": int(status),
+            "files_expected": None,
+            "files_loaded": 0,
+            "inputs_hash": inputs,
+            "message": message,
+            "counts": counts,
+        }
         if row is None or any(row[k] != v for k, v in values.items()):
             new[day] = values
     with ws.ledger.write() as connection:
@@ -250,7 +263,14 @@ class _Job:
     def _learn(self, day: date, control: Control) -> None:
         """What the day holds now, where that is not what `day_status` saw."""
         if _inputs_hash(control) != self._known(day):
-            advance(self.ws, self.site.id, day, DayStatus.LOADED, inputs_hash=_inputs_hash(control), counts={"matomo_events": control.events})
+            advance(
+                self.ws,
+                self.site.id,
+                day,
+                DayStatus.LOADED,
+                inputs_hash=_inputs_hash(control),
+                counts={"matomo_events": control.events},
+            )
 
 
 @dataclass
@@ -355,6 +375,14 @@ def _advance(ws: Workspace, idsite: int, day: date, visits: Manifest, events: Ma
 # --- a month's documents ----------------------------------------------------------------------------------------------
 
 
+def documents_mark(ws: Workspace, site: Site, days: Sequence[date]) -> str:
+    """Over what decides `document_rows` beside the days' metrics: a month's are made of its events and visits."""
+    if site.grain == "day":
+        return ""
+    found = (ws.lake.manifest(t, site.id, d) for d in days for t in (EVENTS, VISITS))
+    return fingerprint(*(m.content_hash for m in found if m is not None))
+
+
 def document_rows(ws: Workspace, site: Site, first: date, days: Sequence[date], rules: str) -> pl.DataFrame:
     """METRICS_TABLE that the documents of the days (one day, or a month's) are made of."""
     if site.grain == "day":
@@ -373,7 +401,14 @@ def _month_buckets(ws: Workspace, site: Site, days: Sequence[date], last: date) 
     # A visit stands on each day on which it has an event: as it was last read.
     visits = (
         ws.lake.scan(VISITS, parts)
-        .select("idvisit", "idvisitor", "visit_last_action_time", "visit_total_actions", "visit_total_time", "location_country")
+        .select(
+            "idvisit",
+            "idvisitor",
+            "visit_last_action_time",
+            "visit_total_actions",
+            "visit_total_time",
+            "location_country",
+        )
         .collect()
         .sort("visit_last_action_time", nulls_last=False)
         .unique("idvisit", keep="last", maintain_order=True)
@@ -388,9 +423,5 @@ def _month_buckets(ws: Workspace, site: Site, days: Sequence[date], last: date) 
         if n == 1:
             yield Bucket(events, visits, tail)
             continue
-        # The hexadecimal digits of Matomo's visitors are spread evenly.
-        low, high = (f"{(1 << 64) * e // n:016x}" for e in (k, k + 1))
-        mine = pl.col("idvisitor") >= low
-        if k < n - 1:
-            mine &= pl.col("idvisitor") < high
+        mine = pl.col("idvisitor").hash() % n == k  # any even split does
         yield Bucket(events.filter(mine), visits, tail.filter(mine))

@@ -22,12 +22,15 @@ from usage_stats_dagster.metrics.table import Bucket, metrics
 from usage_stats_dagster.metrics.version import rules_version
 from usage_stats_dagster.pipeline.stage import StageReport, fingerprint
 from usage_stats_dagster.pipeline.status import advance
+from usage_stats_dagster.pipeline.threads import in_threads
 from usage_stats_dagster.pipeline.tracking import shares
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.schemas import DOCUMENTS, EVENTS, METRICS, METRICS_TABLE, VISITS
 from usage_stats_dagster.settings import Site
 
-BUCKET_EVENTS = 750_000
+BUCKET_EVENTS = 500_000
+"""Events counted at a time in one thread."""
+
 FIGURES_CODE = "1"
 """Raised when the code makes other figures of the same events: then days are stale."""
 
@@ -48,7 +51,7 @@ def make_metrics(ws: Workspace, idsite: int, day: date) -> Iterable[StageReport]
     old = ws.lake.manifest(METRICS_TABLE, idsite, day)
     if old is not None and old.fingerprint == mark:
         return [StageReport.of(old, changed=False)]
-    made = metrics(_buckets(ws, idsite, day, events.rows), ws.settings, site, (day, day), rules)
+    made = metrics(_buckets(ws, idsite, day, events.rows), ws.settings, site, (day, day), rules, run=in_threads)
     steps: dict[str, dict[str, int]] = {}
     for vocabulary, step, n in made.step_counts.iter_rows():
         steps.setdefault(vocabulary, {})[step] = n
@@ -76,13 +79,17 @@ def make_documents(ws: Workspace, idsite: int, day: date) -> Iterable[StageRepor
         raise LakeError(msg)
     rules = "+".join(sorted({m.rules_version for m in sources.values()}))
     mark = fingerprint(site.grain, site.country, site.level, *(f"{d}:{m.content_hash}" for d, m in sources.items()))
+    if ws.settings.matomo.mode == "database":
+        from usage_stats_dagster.pipeline import extraction  # noqa: PLC0415  (a database's clients)
+
+        mark = fingerprint(mark, extraction.documents_mark(ws, site, list(sources)))
     old = ws.lake.manifest(DOCUMENTS, idsite, first)
     if old is None or old.fingerprint != mark:
+        of: dict[str, Any] = {}
         if ws.settings.matomo.mode == "database":
-            from usage_stats_dagster.pipeline.extraction import document_rows  # noqa: PLC0415  (a database's clients)
-
-            table = document_rows(ws, site, first, list(sources), rules)
+            table = extraction.document_rows(ws, site, first, list(sources), rules)
             frame = documents(table, site, site.grain, first, mapping=site.identifier_map)
+            of = {"of": {m: int(table[m].sum()) for m in METRICS}}  # a month's are no sums of its days'
         else:
             table = ws.lake.scan(METRICS_TABLE, [(idsite, d) for d in sources]).collect()
             frame = documents(table, site, site.grain, first)
@@ -90,7 +97,7 @@ def make_documents(ws: Workspace, idsite: int, day: date) -> Iterable[StageRepor
             "documents": frame.height,
             "grain": site.grain,
             **{m: int(frame[m].sum()) for m in METRICS},
-            "of": {m: int(table.filter(pl.col("identifier").is_not_null())[m].sum()) for m in METRICS},
+            **of,
         }
         with ws.lake.writer(DOCUMENTS, idsite, first) as w:
             w.append(frame)

@@ -12,9 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from itertools import pairwise
 
 import polars as pl
 
+from usage_stats_dagster.matomo.database import Database
 from usage_stats_dagster.matomo.http import MatomoError, MatomoHttp, token_from_environment
 from usage_stats_dagster.matomo.live_api import LiveApi
 from usage_stats_dagster.matomo.positions import Batch, Positions
@@ -43,7 +46,10 @@ def open_http(settings: MatomoSection) -> MatomoHttp:
     if not settings.url:
         msg = "matomo.url is not set: use the address of Matomo, such as 'https://matomo.example.org'"
         raise StageError(msg)
-    return MatomoHttp(settings.url, token_from_environment(), timeout=settings.timeout_seconds)
+    return _http(settings.url, token_from_environment(), settings.timeout_seconds)
+
+
+_http = lru_cache(maxsize=4)(MatomoHttp)
 
 
 def open_sender(ws: Workspace) -> tuple[Sender, StoredActions]:
@@ -52,8 +58,8 @@ def open_sender(ws: Workspace) -> tuple[Sender, StoredActions]:
     http = open_http(m)
     stored: StoredActions = ApiActions(LiveApi(http, page=m.live_page))
     if m.database_url:
-        stored = DatabaseActions(m.database_url, m.table_prefix)
-    patience = Patience(settle=m.settle_seconds, total=m.patience_seconds)
+        stored = DatabaseActions(Database(m.database_url), m.table_prefix)
+    patience = Patience(settle=m.request_seconds, first=min(1.0, m.request_seconds / 4), total=m.patience_seconds)
     return Sender(http, Positions(ws.ledger), stored, patience), stored
 
 
@@ -67,7 +73,9 @@ def make_sent(ws: Workspace, idsite: int, day: date) -> Iterable[StageReport]:
     return [send_day(ws, *open_sender(ws), idsite, day)]
 
 
-def send_days(ws: Workspace, days: Sequence[date], sites: Sequence[int] | None = None) -> list[StageReport | MatomoError]:
+def send_days(
+    ws: Workspace, days: Sequence[date], sites: Sequence[int] | None = None
+) -> list[StageReport | MatomoError]:
     """As `make_sent` for every site's day that goes on: sites beside each other, each site's days in order.
 
     A site whose sending stops gives its error in the place of the rest of its reports; others go on.
@@ -119,7 +127,11 @@ def send_day(ws: Workspace, sender: Sender, stored: StoredActions, idsite: int, 
         positions.put_day(idsite, day, stored=found.stored, twice=found.twice)
     counts = dict(positions.day(idsite, day))
     shown = {k: counts[k] for k in ("sent", "refused", "kept_back", "stored", "twice")}
-    shown |= {"dropped": shown["sent"] - shown["refused"] - shown["stored"], "resolved": report.resolved, "resent": report.resent}
+    shown |= {
+        "dropped": shown["sent"] - shown["refused"] - shown["stored"],
+        "resolved": report.resolved,
+        "resent": report.resent,
+    }
     return StageReport(TABLE, idsite, day, shown["sent"], 0, "", changed=report.batches > 0, counts=shown)
 
 
@@ -184,4 +196,4 @@ def _windows(start: datetime, end: datetime, hits: int) -> list[tuple[datetime, 
     n = max(1, -(-hits // WINDOW_HITS))
     edges = [start + (end - start) * k / n for k in range(n + 1)]
     edges[0], edges[-1] = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))

@@ -5,15 +5,17 @@ What belongs here: which site-days a stage takes, and telling of progress. What 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import groupby
 from typing import Any
 
 import xxhash
 
 from usage_stats_dagster.lake.store import Manifest
 from usage_stats_dagster.pipeline import status
+from usage_stats_dagster.pipeline.threads import in_threads
 from usage_stats_dagster.pipeline.workspace import Workspace
 
 
@@ -42,6 +44,9 @@ class StageReport:
         )  # fmt: skip
 
 
+SMALL_HITS = 100_000
+"""Site-days of fewer hits are worked on two at a time: each waits for the disk more than it computes."""
+
 Work = Callable[[Workspace, int, date], Iterable[StageReport]]
 
 
@@ -56,6 +61,7 @@ def for_days(
     """Does a stage's work for every site's day of `days` that goes on past `day_status`, under the writer's lock."""
     wanted = set(days)
     reports: list[StageReport] = []
+    done = 0
     with ws.writing(), ws.timed(name):
         rows = ws.ledger.statuses(sites, min(wanted), max(wanted)) if wanted else []
         todo = [(r["idsite"], r["day"]) for r in rows if r["day"] in wanted and status.goes_on(r)]
@@ -64,8 +70,20 @@ def for_days(
             from usage_stats_dagster.pipeline import extraction  # noqa: PLC0415  (a database's clients)
 
             return extraction.make_all(ws, todo)
-        for k, (idsite, day) in enumerate(todo):
-            ws.progress(name, k, len(todo))
-            reports.extend(work(ws, idsite, day))
+        for made in _by_turns(ws, work, todo):
+            ws.progress(name, done, len(todo))
+            reports.extend(made)
+            done += 1
         ws.progress(name, len(todo), len(todo))
     return reports
+
+
+def _by_turns(ws: Workspace, work: Work, todo: list[tuple[int, date]]) -> Iterator[list[StageReport]]:
+    """The reports of each site-day, in order. Only small site-days of one day, thus of different sites, run at once."""
+    hits = ws.ledger.hits(min(d for _, d in todo), max(d for _, d in todo)) if len(todo) > 1 else {}
+
+    def together(key: tuple[int, date]) -> object:
+        return key[1] if hits.get(key, 0) < SMALL_HITS else key
+
+    for _, keys in groupby(todo, together):
+        yield from in_threads(lambda key: list(work(ws, *key)), keys)

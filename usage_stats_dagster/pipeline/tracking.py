@@ -6,13 +6,10 @@ does not: the rules (`tracker/`).
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
 
 import polars as pl
 import xxhash
@@ -23,26 +20,25 @@ from usage_stats_dagster.ledger.ledger import DayInput
 from usage_stats_dagster.ledger.tables import DayStatus
 from usage_stats_dagster.pipeline.stage import StageReport, fingerprint
 from usage_stats_dagster.pipeline.status import advance
+from usage_stats_dagster.pipeline.threads import in_threads
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.schemas import EVENTS, HITS, VISITS
 from usage_stats_dagster.settings import Settings, Site
-from usage_stats_dagster.tracker.prepare import in_order
+from usage_stats_dagster.tracker.prepare import in_order, url_judge
 from usage_stats_dagster.tracker.site_day import visits_and_events
-
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
 
 TRACKER_CODE = "1"
 """Raised when the code makes other events of the same hits: then days are stale."""
 
-SHARE_HITS = 500_000
-"""Hits of a site-day that are in memory at a time, all hits of some visitors: about 0.15 GB."""
+SHARE_HITS = 250_000
+"""Hits of a site-day that are read at a time, all hits of some visitors. What is made of them refers to their text until
+it is written, so that several shares are in memory: about 0.1 GB each."""
+
+FEW_SHARES = 4
+"""A day of so many shares is read in half as many passes: it fits in memory all the same."""
 
 BUCKET_HITS = 125_000
 """Hits that one thread tracks at a time, out of those in memory."""
-
-TRACKERS = 2
-"""Threads that track: Polars runs most steps on one core, and what is Python runs beside it."""
 
 VISITOR_RANGE = 1 << 60
 
@@ -80,7 +76,7 @@ def _track(
 ) -> tuple[Manifest, Manifest]:
     files = [_hits_path(ws, site.id, day, i) for i in inputs]
     total = sum(i.hits for i in inputs)
-    lookups = ws.lookups(site)
+    lookups, urls_say = ws.lookups(site), url_judge(site)
     robots = robot_visits = 0
     heads: list[pl.DataFrame] = []
     with ws.lake.writer(VISITS, site.id, day) as visits, ws.lake.writer(EVENTS, site.id, day) as events:
@@ -88,7 +84,7 @@ def _track(
         def track(hits: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
             # Lists change: robots are judged anew from the agents, so that a new list needs no new import.
             hits = hits.with_columns(lookups.robots(hits["user_agent"]).alias("robot"))
-            return visits_and_events(hits, day, site, ws.settings, lookups)
+            return visits_and_events(hits, day, site, ws.settings, lookups, urls_say)
 
         for v, e in in_threads(track, _hits(ws, files, total)):
             visits.append(v)
@@ -115,35 +111,17 @@ def shares(total: int, most: int) -> list[int]:
     return [VISITOR_RANGE * k // n for k in range(n + 1)]
 
 
-def in_threads(work: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
-    """What `work` makes of each item, in the items' order; TRACKERS at a time where there are several."""
-    items = iter(items)
-    first = list(islice(items, 2))
-    if len(first) < 2:
-        yield from map(work, first)
-        return
-    with ThreadPoolExecutor(TRACKERS) as pool:
-        running = deque(pool.submit(work, item) for item in first)
-        try:
-            while running:
-                done = running.popleft().result()
-                running.extend(pool.submit(work, item) for item in islice(items, 1))
-                yield done
-        finally:
-            for future in running:
-                future.cancel()
-
-
 def _hits(ws: Workspace, files: list[Path], total: int) -> Iterator[pl.DataFrame]:
     """The day's hits as `in_order` gives them, cut between visitors; tables made of one after the other are sorted."""
-    with ws.lake.split(files, HITS, "visitor", shares(total, SHARE_HITS)) as parts:
+    most = SHARE_HITS if total > FEW_SHARES * SHARE_HITS else 2 * SHARE_HITS
+    with ws.lake.split(files, HITS, "visitor", shares(total, most)) as parts:
         for part in parts:
             hits = in_order(part.collect(engine="streaming"))
             # A visitor's hits stay together: each cut moves on to where another visitor begins.
             cuts = [
                 hits["visitor"].search_sorted(hits["visitor"][k], "left") for k in range(0, hits.height, BUCKET_HITS)
             ]
-            for start, end in pairwise([*dict.fromkeys(cuts), hits.height]):
+            for start, end in pairwise([*dict.fromkeys([0, *cuts]), hits.height]):
                 yield hits[start:end]
             del hits  # before the next share is read
 

@@ -53,6 +53,13 @@ class Workspace:
     settings: Settings
     logs_dir: Path | None = None
 
+    def __post_init__(self) -> None:
+        """Sites are completed from LA Referencia's source metadata, where the settings name them."""
+        if self.settings.matomo.sources_url:
+            from usage_stats_dagster.matomo.lareferencia import with_sources  # noqa: PLC0415  (a database's client)
+
+            self.settings = with_sources(self.settings)
+
     def progress(self, what: str, done: int, total: int) -> None:
         """Tells the listener how far the work is."""
         listener.get()(what, done, total)

@@ -10,8 +10,9 @@ import polars as pl
 
 from usage_stats_dagster.items.mapping import map_identifiers
 from usage_stats_dagster.items.match import identify
-from usage_stats_dagster.lookups.distinct import per_distinct
+from usage_stats_dagster.lookups.distinct import Judge
 from usage_stats_dagster.lookups.referrers import Referrers
+from usage_stats_dagster.lookups.remembered import Remembered
 from usage_stats_dagster.settings import Site
 from usage_stats_dagster.tracker.campaigns import campaign_name, campaigns
 from usage_stats_dagster.tracker.sessions import BY, CAMPAIGN, ORDER
@@ -39,7 +40,12 @@ def in_order(hits: pl.DataFrame) -> pl.DataFrame:
     return hits[keys["row__"]].with_columns(keys["t"], keys["idlink_va"])
 
 
-def prepare(hits: pl.DataFrame, site: Site, referrers: Referrers) -> pl.LazyFrame:
+def url_judge(site: Site) -> Remembered:
+    """What says of URLs all that `prepare` asks; one for all buckets of a site's day, which share most URLs."""
+    return Remembered(lambda distinct: _judge_urls(distinct, site))
+
+
+def prepare(hits: pl.DataFrame, site: Site, referrers: Referrers, urls_say: Judge | None = None) -> pl.LazyFrame:
     """Hits as `in_order` gives them with what the transforms need, one row a hit, in the same order.
 
     Adds `action_name`, `action_url`, `action_url_prefix`, `identifier`, `item_action`, `country_item`, `ref_type`,
@@ -50,7 +56,7 @@ def prepare(hits: pl.DataFrame, site: Site, referrers: Referrers) -> pl.LazyFram
     no_hosts = table["host"].null_count() == table.height
     # Without virtual hosts all URLs have one beginning, and paths alone tell them apart.
     urls = table["url"] if no_hosts else table.select(full_urls(c("url"), c("host"), site.url)).to_series()
-    said = per_distinct(urls, lambda distinct: _judge_urls(distinct, site)).struct.unnest()
+    said = (urls_say or url_judge(site))(urls).struct.unnest()
     came = referrers.classify(_foreign(table["url_referrer"], site))
     is_download = c("action_type") == DOWNLOAD
     is_search = ~is_download & c("keyword").is_not_null()

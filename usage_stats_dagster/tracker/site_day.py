@@ -12,6 +12,7 @@ import polars as pl
 from usage_stats_dagster import engine
 from usage_stats_dagster.lookups.all import Lookups
 from usage_stats_dagster.lookups.clients import clients
+from usage_stats_dagster.lookups.distinct import Judge
 from usage_stats_dagster.schemas import EVENTS, VISITS
 from usage_stats_dagster.settings import Settings, Site
 from usage_stats_dagster.tracker.events import events
@@ -21,15 +22,15 @@ from usage_stats_dagster.tracker.visits import visits
 
 
 def visits_and_events(
-    hits: pl.DataFrame, day: date, site: Site, settings: Settings, lookups: Lookups
+    hits: pl.DataFrame, day: date, site: Site, settings: Settings, lookups: Lookups, urls_say: Judge | None = None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The tables VISITS and EVENTS of one site's day, from its hits (of that day, as `prepare.in_order` gives them).
 
     Visitors are independent of each other, so the hits may be those of a range of visitors: rows come out in the order
     of (visitor, t, tie, log_identity, line), so that the tables of ascending ranges, one behind the other, are those
-    of the whole day. All hits of a visitor have to be there.
+    of the whole day. All hits of a visitor have to be there. `urls_say` is a `prepare.url_judge` that all ranges share.
     """
-    prepared = engine.wrap(prepare(hits, site, lookups.referrers))
+    prepared = engine.wrap(prepare(hits, site, lookups.referrers, urls_say))
     seconds = settings.rules.visit_seconds
     found = engine.collect(sessions(prepared, day, visit_seconds=seconds, in_order=True), streaming=False)
     agents = found.filter(pl.col("opens") == 1).select(pl.col("user_agent").drop_nulls().unique())

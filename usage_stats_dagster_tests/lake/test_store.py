@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import signal
 import time
 from datetime import date
@@ -62,6 +63,54 @@ def test_bytes_do_not_depend_on_how_rows_were_handed_over(tmp_path: Path) -> Non
             w.commit()
         files.append((tmp_path / name / "part-0.parquet").read_bytes())
     assert files[0] == files[1]
+
+
+def test_rows_that_wait_on_disk_come_in_their_place(tmp_path: Path) -> None:
+    whole = METRICS_TABLE.conform(rows(1000).select(*METRICS_TABLE.columns))
+    with TableWriter(METRICS_TABLE, tmp_path / "part-0.parquet") as w:
+        for start in range(0, 1000, 100):
+            w.append(whole[start : start + 100])
+            if start % 300 == 0:
+                w.flush()
+                assert w.pending_rows == 0
+        w.commit()
+    assert pl.read_parquet(tmp_path / "part-0.parquet").equals(whole)
+    assert [p.name for p in tmp_path.iterdir()] == ["part-0.parquet"]
+
+
+def test_a_table_larger_than_the_disk_is_the_disks_error_and_leaves_no_file(tmp_path: Path) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with (
+            pytest.raises(OSError, match="File too large"),
+            TableWriter(METRICS_TABLE, tmp_path / "part-0.parquet") as w,
+        ):
+            for start in range(0, 4 * ROW_GROUP, ROW_GROUP):
+                w.append(rows(ROW_GROUP, start).select(*METRICS_TABLE.columns))
+            w.commit()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("ranges", [1, 3, 7])
+def test_a_split_has_every_row_in_its_range(tmp_path: Path, ranges: int) -> None:
+    lake = Lake(str(tmp_path))
+    files = []
+    for name, start in (("a", 0), ("b", 50)):
+        files.append(tmp_path / f"{name}.parquet")
+        with TableWriter(METRICS_TABLE, files[-1]) as w:
+            w.append(rows(100, start).select(*METRICS_TABLE.columns))
+            w.commit()
+    edges = [150 * k // ranges for k in range(ranges + 1)]
+    with lake.split(files, METRICS_TABLE, "views", edges) as parts:
+        found = [p.collect()["views"].sort().to_list() for p in parts]
+    everything = sorted([*range(100), *range(50, 150)])
+    assert found == [[v for v in everything if low <= v < high] for low, high in pairwise(edges)]
+    assert not [p for p in tmp_path.iterdir() if p not in files]
 
 
 def test_a_failed_write_leaves_the_old_rows_and_no_file(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from usage_stats_dagster.logs.blocks import LONGEST_LINE, read_blocks
 from usage_stats_dagster.logs.compression import DamagedLog, open_log
+from usage_stats_dagster.logs.lines import Lines
 from usage_stats_dagster_tests.logs.reading import line, read, write
 
 LINES = [line(f"/handle/{i}", ip=f"192.0.2.{i % 250}") for i in range(400)]
@@ -154,6 +155,22 @@ def test_blocks_of_any_size_give_the_same(tmp_path_factory, lines, block_bytes, 
     assert large.summary.prefix_hash == (
         xxhash.xxh3_128_hexdigest(content[:prefix_at]) if prefix_at <= large.summary.bytes else None
     )
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([b"\n", b"\r", b"a", b'"', "é".encode(), b"\xe9", b"\0", b"x" * 13, b" "]), max_size=30
+    ).map(b"".join)
+)
+def test_lines_of_bytes(data):
+    """Lines end with LF or CRLF; what is no UTF-8 is written out; quotes are told line by line."""
+    lines = Lines.of_bytes(data)
+    pieces = data.decode("utf-8", "backslashreplace").split("\n")
+    expected = [p.removesuffix("\r") for p in pieces[:-1]] + pieces[-1:] * bool(pieces[-1])
+    assert lines.whole.to_list() == expected
+    assert lines.quote_count.tolist() == [text.count('"') for text in expected]
+    assert lines.holding(b" ").tolist() == [" " in text for text in expected]
 
 
 def test_blocks_know_their_first_line(tmp_path):

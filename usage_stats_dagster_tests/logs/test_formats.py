@@ -185,15 +185,52 @@ LINE = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.lists(LINE, min_size=1, max_size=20), st.sampled_from(["common", "ncsa_extended", "ncsa_extended_forwarded"]))
-def test_cutting_reads_what_the_pattern_reads(lines, name):
+CUT = {
+    "common": "",
+    "ncsa_extended": "",
+    "ncsa_extended_forwarded": "",
+    "common_vhost": "h.example:80 ",
+    "common_complete": "h.example ",
+    "ovh": "",
+}
+FORMS = st.sampled_from(sorted(CUT))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(LINE, min_size=1, max_size=20), FORMS, st.sampled_from(["", ' "203.0.113.7, 10.0.0.1"', ' "-"', ' "x"'])
+)
+def test_cutting_reads_what_the_pattern_reads(lines, name, tail):
     """The fast way is for speed alone: on any line it gives just what the pattern gives."""
     quick = named(name)
+    lines = [CUT[name] + line + tail for line in lines]
     alone = quick.pattern.replace(
         IN_QUOTES, r"(?:\\.|[^\\]|\\)*?"
     )  # the same, so spelled that no simpler one is tried first
     assert parse(lines, quick) == parse(lines, RegexFormat(name, alone))
+    assert parse(lines, quick) == parse(lines, RegexFormat(name, quick.pattern))
+
+
+USUAL = st.builds(
+    '{} - - [{}] "{} {} {}" {} {} "{}" "{}"{}'.format,
+    st.sampled_from(["192.0.2.1", "2001:db8:1:2:3:4:5:6", "a-b.example.org", "-", "1,2", "1,,2", "é", "x" * 63, "x" * 65, "a b", ""]),
+    st.sampled_from(["01/Mar/2025:10:00:00 +0000", "01/Mar/2025:10:00:00 -0530", "31/Feb/2025:10:00:00 +0000", "2025-03-01T10:00:00+00:00 ", "01]Mar/2025:10:00:00 +0000"]),
+    st.sampled_from(["GET", "HEAD", "OPTIONS", "PROPFIND", "get", "G"]),
+    st.sampled_from(["/", "/a b", " /a", "/a ", "", "/é", "*", "/a HTTP/1.1"]),
+    st.sampled_from(["HTTP/1.1", "HTTP/2", "HTTP/2.0", "HTTP/9", "XHTTP/1.1", ""]),
+    st.sampled_from(["200", "20", "2000", "2x0", "304"]),
+    st.sampled_from(["5", "-", "", "1 2", "é"]),
+    st.sampled_from(["-", "", "https://r.example/é"]),
+    st.sampled_from(["-", "", "Mozilla/5.0 (日本)"]),
+    st.sampled_from(["", " ", " 7", "x", ' "-"', ' "10.0.0.1"', ' "q']),
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(USUAL, min_size=1, max_size=20), FORMS)
+def test_cutting_nearly_usual_lines(lines, name):
+    quick = named(name)
+    lines = [CUT[name] + line for line in lines]
     assert parse(lines, quick) == parse(lines, RegexFormat(name, quick.pattern))
 
 

@@ -70,6 +70,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
+    def handle_error(self, *_: object) -> None:
+        """A client that was killed is no news."""
+
 
 class _Gone(Exception):  # noqa: N818  (not an error: an instruction)
     """The connection is to break without an answer."""
@@ -162,7 +165,11 @@ def api(matomo: Matomo, body: bytes) -> tuple[int, bytes, dict[str, str]]:
     high = datetime.fromisoformat(last).replace(tzinfo=UTC) + timedelta(days=1)
     inside = [v for v in visits if low.timestamp() <= v["lastActionTimestamp"] < high.timestamp()]
     if asked["method"] == "VisitsSummary.get":
-        return 200, dumps({"nb_visits": len(inside), "nb_actions": sum(v["actions"] for v in inside)} if inside else []), {}
+        return (
+            200,
+            dumps({"nb_visits": len(inside), "nb_actions": sum(v["actions"] for v in inside)} if inside else []),
+            {},
+        )
     assert asked["method"] == "Live.getLastVisitsDetails"
     found = [v for v in inside if v["lastActionTimestamp"] > int(asked.get("minTimestamp", 0))]
     found.sort(key=lambda v: (v["lastActionTimestamp"], v["idVisit"]), reverse=asked.get("filter_sort_order") != "asc")

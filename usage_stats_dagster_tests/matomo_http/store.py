@@ -7,6 +7,7 @@ and reading can tell them. What does not: HTTP and its faults (`server.py`).
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
@@ -59,7 +60,9 @@ class Store:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=NORMAL")
             else:
-                connection.cursor().execute("SET SESSION sql_mode = ''")  # columns that are not named get their defaults
+                connection.cursor().execute(
+                    "SET SESSION sql_mode = ''"
+                )  # columns that are not named get their defaults
 
         @sa.event.listens_for(self.engine, "begin")
         def _begin(connection: sa.Connection) -> None:
@@ -96,9 +99,9 @@ class Store:
             return INVALID
         if "cid" in r and len(str(r["cid"])) != 16:
             return INVALID
-        if "bot" in str(r.get("ua", "")).lower():
+        if re.search("bot|unwanted", str(r.get("ua", "")), re.IGNORECASE):
             return DROPPED
-        when = datetime.fromisoformat(str(r["cdt"])).replace(tzinfo=None)
+        when = _time(str(r["cdt"]))
         who = r.get("cid") or md5(f"{idsite}|{r.get('cip')}|{r.get('ua')}".encode()).hexdigest()[:16]
         kind = 3 if r.get("download") else 2 if r.get("link") else 1
         url = str(r.get("download") or r.get("link") or r.get("url"))
@@ -120,7 +123,11 @@ class Store:
         if row is not None and abs((when - row[2]).total_seconds()) < VISIT_SECONDS and when.date() == row[2].date():
             last = max(when, row[2])
             length = 1 + int((last - row[1]).total_seconds())
-            more = {"visit_last_action_time": last, "visit_total_actions": row[3] + 1, "visit_total_time": max(0, length)}
+            more = {
+                "visit_last_action_time": last,
+                "visit_total_actions": row[3] + 1,
+                "visit_total_time": max(0, length),
+            }
             c.execute(sa.update(visits).where(v.idvisit == row[0]).values(more))
             return row[0], min(max(int((when - row[2]).total_seconds()), 0), 1800)
         made = c.execute(
@@ -172,6 +179,11 @@ class Store:
             }
             for v in rows
         ]  # fmt: skip
+
+
+def _time(text: str) -> datetime:
+    found = datetime.fromtimestamp(int(text), UTC) if text.isdigit() else datetime.fromisoformat(text)
+    return found.replace(tzinfo=None)
 
 
 def _epoch(time: datetime) -> int:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -62,9 +63,9 @@ DAY_EVENTS = [
 
 
 def test_a_day_twice_is_the_same_day(mirror):
-    assert mirror.put(DAY_EVENTS) == Replaced(3, 0, 0)
+    assert mirror.put(DAY_EVENTS) == Replaced(3, 3, 0, 0)
     first = mirror.rows()
-    assert mirror.put(DAY_EVENTS) == Replaced(3, 3, 0)
+    assert mirror.put(DAY_EVENTS) == Replaced(3, 0, 0, 0)
     assert mirror.rows() == first
     assert mirror.rows("action_id, action_type, sitesearchkeyword, action_timespent") == [
         ("1_0", "action", None, "61"),
@@ -76,9 +77,9 @@ def test_a_day_twice_is_the_same_day(mirror):
 def test_events_that_the_day_no_longer_has_go(mirror):
     mirror.put(DAY_EVENTS)
     mirror.put([event(3, "2025-03-02 00:00:00")], day=DAY + timedelta(1))
-    assert mirror.put(DAY_EVENTS[:1]) == Replaced(1, 3, 0)
+    assert mirror.put(DAY_EVENTS[:1]) == Replaced(1, 1, 3, 0)
     assert mirror.rows("action_id") == [("1_0",), ("3_0",)]
-    assert mirror.put([]) == Replaced(0, 1, 0)
+    assert mirror.put([]) == Replaced(0, 0, 1, 0)
     assert mirror.rows("action_id") == [("3_0",)]
 
 
@@ -86,7 +87,7 @@ def test_sites_share_the_table(mirror):
     other = [event(100 + n, "2025-03-01 10:00:00") for n in range(3)]
     mirror.put(DAY_EVENTS)
     mirror.put(other, idsite=22)
-    assert mirror.put(DAY_EVENTS[:1]) == Replaced(1, 3, 0)
+    assert mirror.put(DAY_EVENTS[:1]) == Replaced(1, 1, 3, 0)
     assert mirror.rows("idsite, action_id") == [("22", "100_0"), ("22", "101_0"), ("22", "102_0"), ("1", "1_0")]
     assert last_time(mirror.connection, mirror.to, 22) == datetime(2025, 3, 1, 10, tzinfo=UTC)
     assert last_time(mirror.connection, mirror.to, 3) is None
@@ -103,14 +104,14 @@ def test_another_sites_rows_are_never_taken(mirror):
 def test_an_action_that_moved_to_another_day_moves(database, tmp_path):
     mirror = Mirror(database, tmp_path, partitioned=False)
     mirror.put([event(1, "2025-03-01 23:59:59")])
-    assert mirror.put([event(1, "2025-03-02 00:00:01")], day=DAY + timedelta(1)) == Replaced(1, 0, 0)
+    assert mirror.put([event(1, "2025-03-02 00:00:01")], day=DAY + timedelta(1)) == Replaced(1, 1, 0, 0)
     assert mirror.rows("action_timestamp") == [(datetime(2025, 3, 2, 0, 0, 1, tzinfo=UTC),)]
 
 
 def test_robots_are_left_out_unless_wanted(mirror):
     events = [*DAY_EVENTS, event(9, "2025-03-01 12:00:00", robot="counter: bot")]
-    assert mirror.put(events) == Replaced(3, 0, 1)
-    assert mirror.put(events, with_robots=True) == Replaced(4, 3, 0)
+    assert mirror.put(events) == Replaced(3, 3, 0, 1)
+    assert mirror.put(events, with_robots=True) == Replaced(4, 1, 0, 0)
 
 
 def test_odd_texts_arrive_as_they_are(mirror):
@@ -152,9 +153,26 @@ def test_a_day_in_another_zone_may_touch_two_weeks(database, tmp_path):
     mirror = Mirror(database, tmp_path, partitioned=True, zone="America/Sao_Paulo")
     sunday = date(2025, 3, 9)
     events = [event(1, "2025-03-09 03:00:00"), event(2, "2025-03-10 02:59:59")]
-    assert mirror.put(events, day=sunday).written == 2
+    assert mirror.put(events, day=sunday).rows == 2
     assert mirror.partitions() == ["actions of sites_2025w10", "actions of sites_2025w11"]
-    assert mirror.put(events[1:], day=sunday) == Replaced(1, 2, 0)
+    assert mirror.put(events[1:], day=sunday) == Replaced(1, 0, 1, 0)
+
+
+def test_sites_are_written_side_by_side(database, tmp_path):
+    days = [date(2025, 3, 3) + timedelta(7 * n) for n in range(6)]
+
+    def write(idsite):
+        mirror = Mirror(database, tmp_path / str(idsite), partitioned=True)
+        for day in days:
+            events = [event(idsite * 1000 + n, f"{day} 10:00:00") for n in range(300)]
+            mirror.put(events, idsite, day)
+        mirror.connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(1, 5)))
+    mirror = Mirror(database, tmp_path, partitioned=True)
+    assert len(mirror.partitions()) == 6
+    assert mirror.rows("count(*)", "true GROUP BY idsite, action_timestamp, action_id") == [(1,)] * 4 * 6 * 300
 
 
 KILLED = """
@@ -195,7 +213,7 @@ def test_a_writer_killed_between_copy_and_commit_leaves_the_old_day(mirror, tmp_
         assert mirror.rows() == before
         process.kill()
     assert mirror.rows() == before
-    assert mirror.put(DAY_EVENTS[:1]) == Replaced(1, 3, 0)
+    assert mirror.put(DAY_EVENTS[:1]) == Replaced(1, 1, 3, 0)
 
 
 def test_a_failure_changes_nothing_and_the_connection_goes_on(mirror):
@@ -209,7 +227,7 @@ def test_a_failure_changes_nothing_and_the_connection_goes_on(mirror):
     with pytest.raises(OSError, match="disk is gone"):
         replace_day(mirror.connection, mirror.to, 1, mirror.window(DAY), broken())
     assert len(mirror.rows()) == 3
-    assert mirror.put(DAY_EVENTS[:1]) == Replaced(1, 3, 0)
+    assert mirror.put(DAY_EVENTS[:1]) == Replaced(1, 1, 3, 0)
 
 
 def their_table(connection, name, partitioned, zone="UTC"):
@@ -248,7 +266,7 @@ def test_a_table_of_theirs_is_taken_over(database, tmp_path, partitioned):
         prepare(c, to)
         mirror = Mirror(database, tmp_path, partitioned)
         mirror.to = to
-        assert mirror.put(DAY_EVENTS) == Replaced(3, 2, 0)
+        assert mirror.put(DAY_EVENTS) == Replaced(3, 3, 2, 0)
         assert mirror.rows("action_id") == [("0_0",), ("1_0",), ("1_1",), ("2_0",)]
         have = dict(
             c.execute(
@@ -292,3 +310,22 @@ def test_another_table_is_left_alone(database):
 def test_a_database_that_is_not_there_is_told():
     with pytest.raises(MirrorError, match="can't be opened"):
         connect(Destination("postgresql://nobody@127.0.0.1:1/none"))
+
+
+def test_a_database_by_its_name(server, monkeypatch):
+    given = psycopg.conninfo.conninfo_to_dict(server)
+    for variable, key in {"PGHOST": "host", "PGPORT": "port", "PGUSER": "user", "PGPASSWORD": "password"}.items():
+        if key in given:
+            monkeypatch.setenv(variable, str(given[key]))
+    with connect(Destination(given["dbname"])) as connection:
+        assert connection.execute("SELECT current_database()").fetchone() == (given["dbname"],)
+
+
+@pytest.mark.parametrize(
+    "database", ["postgresql://u:se/cret@h/d", "postgresql://u:secret@h/d?secret", "host=h password='secret"]
+)
+def test_a_password_is_never_shown(database):
+    with pytest.raises(MirrorError, match="PGDATABASE can't be read") as raised:
+        connect(Destination(database))
+    assert "cret" not in str(raised.value)
+    assert raised.value.__cause__ is None

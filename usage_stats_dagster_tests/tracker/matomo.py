@@ -113,7 +113,9 @@ def load() -> World:
         blocks.append(pl.concat([b.hits for b in log]).with_columns(log_identity=pl.lit(identity)))
     hits = pl.concat(blocks).filter(pl.col("robot").is_null())
     made = [
-        visits_and_events(in_order(of_day.select(HITS.columns.keys())), day, SITE, settings, lookups_for(settings, SITE))
+        visits_and_events(
+            in_order(of_day.select(HITS.columns.keys())), day, SITE, settings, lookups_for(settings, SITE)
+        )
         for (day,), of_day in hits.group_by("day")
     ]
     visits, events = (pl.concat(t) for t in zip(*made, strict=True))

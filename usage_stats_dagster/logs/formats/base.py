@@ -49,6 +49,10 @@ class LogFormat:
         time = self.utc(fields.get_column("time"))
         return fields.with_columns(time.alias("time"), pl.col("status").cast(pl.Int16, strict=False))
 
+    def reads_any(self, lines: Lines) -> bool:
+        """Whether one of the lines matches."""
+        return bool(self.fields(lines.text, self.next_state(None, lines.data)).get_column(MATCHED).any())
+
     def next_state(self, state: str | None, data: bytes | memoryview) -> str | None:
         """The state behind these bytes (whole lines)."""
         del data

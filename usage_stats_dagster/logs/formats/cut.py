@@ -64,7 +64,9 @@ def cut(lines: Lines, *, named: int, dashes: int, quotes: int) -> Cut:
     head_end = time - len(dashed)
     usual = (codes[time] == _OPEN) & (words(codes, 2)[q[0] - 2] == _word(b"] ")) & (head_end > starts)
     usual &= words(codes, 2)[time - 2] == _word(b"- ")
-    usual &= words(codes, len(dashed) - 1 if dashes == 1 else 4)[head_end] == _word(dashed[:4] if dashes == 2 else b" -")
+    usual &= words(codes, len(dashed) - 1 if dashes == 1 else 4)[head_end] == _word(
+        dashed[:4] if dashes == 2 else b" -"
+    )
     named_words, fine = _split(lines, starts, head_end, named)
     usual &= fine
 

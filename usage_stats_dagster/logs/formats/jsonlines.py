@@ -14,6 +14,7 @@ import polars as pl
 from usage_stats_dagster.logs.formats.base import APACHE_TIME, EPOCH, FORWARDED, ISO_TIMES, LogFormat, complete
 from usage_stats_dagster.logs.formats.json_values import Place, values
 from usage_stats_dagster.logs.formats.regex import groups_of
+from usage_stats_dagster.logs.lines import Lines
 
 _REQUEST_LINE = r"^(?P<method>[^ ]+) +(?P<path>.*?) +[^ ]+$"
 
@@ -33,6 +34,10 @@ class JsonFormat(LogFormat):
         self.gives = frozenset(places) - {"request_line"}
         self._places = places
         self._tells = tells
+
+    def reads_any(self, lines: Lines) -> bool:
+        """See LogFormat."""
+        return b"{" in lines.data and super().reads_any(lines)
 
     def fields(self, lines: pl.Series, state: str | None) -> pl.DataFrame:
         """See LogFormat."""

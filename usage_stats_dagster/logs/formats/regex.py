@@ -9,6 +9,7 @@ from __future__ import annotations
 import polars as pl
 
 from usage_stats_dagster.logs.formats.base import APACHE_TIME, FIELDS, FORWARDED, ISO_TIMES, LogFormat, complete
+from usage_stats_dagster.logs.lines import Lines
 
 # A quoted field: a backslash keeps a quote inside; stray quotes stay inside too, as long as what follows the field fits.
 IN_QUOTES = r"(?:[^\\]|\\.|\\)*?"
@@ -37,6 +38,10 @@ class RegexFormat(LogFormat):
         if self._simple != self.pattern:
             found = self.fill(lines, found)
         return complete(self.tidy(found), pl.col("time").is_not_null())
+
+    def reads_any(self, lines: Lines) -> bool:
+        """See LogFormat; Polars keeps the pattern compiled for this, not for its groups."""
+        return lines.text.str.contains(self.pattern).any()
 
     def fill(self, lines: pl.Series, fast: pl.DataFrame) -> pl.DataFrame:
         """The fields that a faster way gave, with those of the pattern where their `time` is null."""

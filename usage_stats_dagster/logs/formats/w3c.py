@@ -17,6 +17,7 @@ from urllib.parse import unquote
 import polars as pl
 
 from usage_stats_dagster.logs.formats.base import COMMENT, FIELDS, ISO_TIMES, LogFormat, complete, unmatched
+from usage_stats_dagster.logs.lines import Lines
 
 _COLUMNS = {
     "ip": ("c-ip",),
@@ -78,6 +79,10 @@ class W3cFormat(LogFormat):
         decode = _unquote if self._encoded else _plus
         cells = cells.with_columns(decode("user_agent"), pl.col("host").str.replace(r":[0-9]+$", ""))
         return complete(cells, pl.col("time").is_not_null(), pl.col(COMMENT))
+
+    def reads_any(self, lines: Lines) -> bool:
+        """See LogFormat."""
+        return _FIELDS_MARK.encode() in lines.data and super().reads_any(lines)
 
     def reads_header(self, text: str) -> bool:
         """Whether the text's last `#Fields` line is of this member: a log may be all header, on a quiet day."""

@@ -34,9 +34,7 @@ def upgrade() -> None:
             nullable=False,
             comment="day/log identity, or replay/content hash of the file",
         ),
-        sa.Column(
-            "line", sa.BigInteger(), nullable=False, comment="the last line whose batch Matomo has acknowledged"
-        ),
+        sa.Column("line", sa.BigInteger(), nullable=False, comment="the last line whose batch Matomo has acknowledged"),
         sa.Column("updated_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("idsite", "source"),
     )

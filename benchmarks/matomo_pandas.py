@@ -1,0 +1,109 @@
+"""The pandas way from a Matomo's database to a month of documents, written for `benchmarks.matomo` to compare with.
+
+All columns of visits and events through pymysql's SSCursor into data frames, a group by, then a loop over the rows that
+builds one dictionary a document: how a Python service does this when nobody looks at its speed. It computes LA
+Referencia's four figures by the same rules as ours, without COUNTER's, days, files or an index.
+
+`python -m benchmarks.matomo_pandas URL IDSITE FIRST AFTER OUT`
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from urllib.parse import urlsplit
+
+import pandas as pd
+import pymysql
+import xxhash
+from pymysql.cursors import SSCursor
+
+CHUNK = 10_000
+FIGURES = ("views", "outlinks", "downloads", "conversions")
+_OAI = re.compile(r"(?i)^(oai:)(?:https?://)?([^/:]+)(?:/[^:]*)?(:.*)$")
+
+
+def read(connection: pymysql.Connection, query: str) -> pd.DataFrame:
+    """All rows of the query, a chunk at a time as they come."""
+    with connection.cursor(SSCursor) as c:
+        c.execute(query)
+        names = [d[0] for d in c.description]
+        chunks = []
+        while rows := c.fetchmany(CHUNK):
+            chunks.append(pd.DataFrame(rows, columns=names))
+    return pd.concat(chunks, ignore_index=True)
+
+
+def main() -> None:
+    """Writes the documents of the month as JSON lines."""
+    url, idsite, first, after, out = sys.argv[1:]
+    parts = urlsplit(url)
+    connection = pymysql.connect(
+        host=parts.hostname, port=parts.port or 3306, user=parts.username, password=parts.password or "",
+        database=parts.path.lstrip("/"), charset="utf8mb4",
+    )  # fmt: skip
+    of_month = f"e.idsite = {int(idsite)} AND e.server_time >= '{first}' AND e.server_time < '{after}'"
+    visits = read(
+        connection,
+        f"SELECT v.* FROM matomo_log_visit v WHERE v.idvisit IN (SELECT e.idvisit FROM matomo_log_link_visit_action e WHERE {of_month})",
+    )
+    events = read(
+        connection,
+        "SELECT e.*, a.type AS action_type, a.name AS action_url, a.url_prefix FROM matomo_log_link_visit_action e "
+        f"LEFT JOIN matomo_log_action a ON a.idaction = e.idaction_url WHERE {of_month}",
+    )
+    actions, seconds = visits["visit_total_actions"], visits["visit_total_time"]
+    visits = visits[(actions <= 10) | ((actions < 100) & (seconds / actions > 2))]
+    events = events[
+        events["action_url"].notna()
+        & ~events["action_url"].str.contains(r"(?i)\.[a-z0-9]{2,5}\.(?:jpg|jpeg|png)$", na=False)
+    ]
+    events = events[events["custom_var_v1"].notna()]
+    both = events.merge(visits[["idvisit", "location_country"]], on="idvisit", how="inner")
+    for name, kind in (("views", 1), ("outlinks", 2), ("downloads", 3)):
+        both[name] = (both["action_type"] == kind).astype(int)
+    both["country_item"] = both["custom_var_v2"].str[:2]
+    keys = ["idvisit", "custom_var_v1", "location_country"]
+    pairs = (
+        both.groupby(keys, dropna=False)[["views", "outlinks", "downloads", "country_item"]]
+        .agg({"views": "max", "outlinks": "max", "downloads": "max", "country_item": "last"})
+        .reset_index()
+    )
+    pairs["conversions"] = ((pairs["views"] == 1) & ((pairs["downloads"] == 1) | (pairs["outlinks"] == 1))).astype(int)
+    year, month = int(first[:4]), int(first[5:7])
+    documents: dict[str, dict] = {}
+    for _, row in pairs.iterrows():
+        identifier = _OAI.sub(r"\1\2\3", row["custom_var_v1"])
+        document = documents.setdefault(
+            identifier, {"identifier": identifier, **dict.fromkeys(FIGURES, 0), "countries": {}, "country": "XX"}
+        )
+        country = row["location_country"] if isinstance(row["location_country"], str) else None
+        of_country = document["countries"].setdefault(country, dict.fromkeys(FIGURES, 0))
+        for m in FIGURES:
+            document[m] += int(row[m])
+            of_country[m] += int(row[m])
+        if isinstance(row["country_item"], str):
+            document["country"] = row["country_item"].upper()
+    with open(out, "w") as f:  # noqa: PTH123
+        for identifier, d in documents.items():
+            key = xxhash.xxh64_hexdigest(f"{idsite}-{identifier}-{year}-{month}-1".encode())
+            nested = [{"country": c, **n} for c, n in d.pop("countries").items()]
+            f.write(
+                json.dumps(
+                    {
+                        "id": key,
+                        "idsite": int(idsite),
+                        "year": year,
+                        "month": month,
+                        "day": 1,
+                        **d,
+                        "stats_by_country": nested,
+                    }
+                )
+                + "\n"
+            )
+
+
+if __name__ == "__main__":
+    main()

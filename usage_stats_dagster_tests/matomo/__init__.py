@@ -1,0 +1,1 @@
+"""A real Matomo's database as the source."""
