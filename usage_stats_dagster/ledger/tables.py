@@ -160,6 +160,7 @@ matomo_site = sa.Table(
         sa.LargeBinary(2**24),
         comment="the batch on its way, as it was made; null when every batch is acknowledged",
     ),
+    sa.Column("time_zone", sa.String(64), comment="the platform's, which decides the days that positions name"),
     sa.Column("message", sa.Text, comment="why sending waits; null when it does not"),
     sa.Column("updated_at", sa.DateTime, nullable=False),
 )

@@ -22,6 +22,7 @@ class Remembered:
         self._judge = judge
         self._limit = limit
         self._lock = threading.Lock()
+        self._verdicts: pl.Series
         self._forget()
 
     def __call__(self, values: pl.Series) -> pl.Series:

@@ -10,7 +10,6 @@ Mapping happens at the documents, since LA Referencia counts each spelling and t
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -27,8 +26,6 @@ from usage_stats_dagster.settings import MatomoSection, Site
 AUTO_SLOTS = (1, 6, 2, 3, 4, 5, 7, 8, 9, 10)
 """Custom variables in the order in which `identifier_slot = "auto"` looks for OAI identifiers: repositories send 1,
 aggregators 6 (LA Referencia)."""
-
-VISITS_AT_A_TIME = 5_000
 
 c = pl.col
 
@@ -151,25 +148,6 @@ def visits(raw: pl.DataFrame, period: Period, *, store_ips: bool) -> pl.DataFram
     return VISITS.conform(
         made.with_columns(((last >= start) & (last < end)).fill_null(value=False).alias("counted_here"))
     )
-
-
-def day_visits(
-    ask: Callable[[str], Iterator[pl.DataFrame]],
-    columns: Columns,
-    period: Period,
-    idvisits: pl.Series,
-    *,
-    store_ips: bool,
-) -> Iterator[pl.DataFrame]:
-    """VISITS of a period: those that end in it, and those with an event in it (`idvisits`) that end on another day."""
-    ended: list[pl.Series] = []
-    for raw in ask(queries.visits_ended(columns, period)):
-        ended.append(raw["idvisit"].cast(pl.Int64))
-        yield visits(raw, period, store_ips=store_ips)
-    others = idvisits.filter(~idvisits.is_in(pl.concat(ended).implode())) if ended else idvisits
-    for k in range(0, len(others), VISITS_AT_A_TIME):
-        for raw in ask(queries.visits_of(columns, others[k : k + VISITS_AT_A_TIME].to_list())):
-            yield visits(raw, period, store_ips=store_ips)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -100,6 +100,17 @@ class Positions:
         row = self._site(idsite)
         return int(row["next_number"]) if row is not None else secrets.randbelow(MARKS)
 
+    def time_zone(self, idsite: int, mine: str) -> str:
+        """The zone whose days the site's positions name: `mine` from the first time on."""
+        row = self._site(idsite)
+        if row is not None and row["time_zone"]:
+            return str(row["time_zone"])
+        values = {"time_zone": mine, "updated_at": now()}
+        number = {} if row is not None else {"next_number": self.next_number(idsite)}
+        with self._ledger.write(durable=True) as c:
+            _upsert(c, matomo_site, {"idsite": idsite}, {**values, **number})
+        return mine
+
     def lines(self, idsite: int, sources: Iterable[str]) -> dict[str, int]:
         """The last acknowledged line of the sources that have one."""
         wanted = set(sources)

@@ -130,6 +130,11 @@ def filled(columns: Columns, period: Period, column: str) -> str:
     )
 
 
+def sites(columns: Columns) -> str:
+    """The ids of all sites that have visits."""
+    return f"SELECT DISTINCT v.idsite FROM {columns.table(VISIT)} v ORDER BY 1"
+
+
 def first_and_last(columns: Columns, idsite: int) -> str:
     """The times of a site's first and last event (null for none)."""
     return f"SELECT MIN(e.server_time), MAX(e.server_time) FROM {columns.table(EVENT)} e WHERE e.idsite = {idsite:d} AND e.server_time > '1971-01-01'"

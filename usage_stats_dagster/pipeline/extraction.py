@@ -12,7 +12,7 @@ by pymysql in one transaction.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -47,6 +47,8 @@ RECHECKED_DAYS = 7
 MONTH_EVENTS = 250_000
 """Events of a month that are counted at a time, all of some visitors'."""
 
+VISITS_AT_A_TIME = 5_000
+
 _TRIES = 2
 
 
@@ -71,9 +73,7 @@ def sites_of(ws: Workspace, reader: Reader, columns: Columns, sites: Iterable[in
     if sites is not None:
         return sorted(set(sites))
     listed = [s.id for s in ws.settings.sites]
-    return sorted(listed) or [
-        int(r[0]) for r in reader.rows(f"SELECT DISTINCT idsite FROM {columns.table('log_visit')} ORDER BY 1")
-    ]  # noqa: S608
+    return sorted(listed) or [int(r[0]) for r in reader.rows(queries.sites(columns))]
 
 
 def look(
@@ -229,8 +229,11 @@ class _Job:
                 for raw in self.source.stream(texts):
                     for p in part_group:  # batches of several queries come as they come, each of one query
                         p.add_events(raw)
+            for raw in self.source.stream([queries.visits_ended(self.columns, p.period) for p in parts]):
+                for p in parts:
+                    p.add_ended(raw)
             for p in parts:
-                p.add_visits(self.columns, lambda sql: self.source.stream([sql]))
+                p.add_others(self.reader, self.columns)
                 control = Control.read(self.reader, self.columns, p.period)
                 if _inputs_hash(control) == self._known(p.day) and p.agrees(control):
                     reports += p.commit()
@@ -245,7 +248,9 @@ class _Job:
             with _Day(self.ws, self.site, day, want) as p:
                 for raw in self.reader.stream(queries.events(self.columns, period, want.asked), want.schema):
                     p.add_events(raw)
-                p.add_visits(self.columns, lambda sql: self.reader.stream(sql, RAW_VISIT))
+                for raw in self.reader.stream(queries.visits_ended(self.columns, period), RAW_VISIT):
+                    p.add_ended(raw)
+                p.add_others(self.reader, self.columns)
                 if not p.agrees(control):
                     msg = f"site {self.site.id}, {day}: read {p.events.rows} events, the database counts {control.events} in the same moment"
                     raise MatomoDatabaseError(msg)
@@ -286,6 +291,7 @@ class _Day:
     ended: int = 0
     _heads: list[pl.DataFrame] = field(default_factory=list)
     _idvisits: list[pl.Series] = field(default_factory=list)
+    _ended: list[pl.Series] = field(default_factory=list)
     _committed: bool = False
 
     def __post_init__(self) -> None:
@@ -303,9 +309,7 @@ class _Day:
 
     def add_events(self, raw: pl.DataFrame) -> None:
         """Those of the rows that are the day's."""
-        start, end = (t.astimezone(UTC).replace(tzinfo=None) for t in (self.period.start, self.period.end))
-        first = raw["server_time"][0]
-        if not start <= first < end:
+        if not self._holds(raw["server_time"][0]):
             return
         frame = extract.events(raw, self.site, self.want)
         self._idvisits.append(frame["idvisit"].unique())
@@ -313,12 +317,28 @@ class _Day:
         self._heads.append(head_of(frame, self.ws.settings, self.day, seconds))
         self.events.append(frame)
 
-    def add_visits(self, columns: Columns, ask: Callable[[str], Iterator[pl.DataFrame]]) -> None:
-        """The visits that end on the day, then those of its events that end on another."""
-        ids = pl.concat([pl.Series(dtype=pl.Int64), *self._idvisits]).unique().sort()
-        for frame in extract.day_visits(ask, columns, self.period, ids, store_ips=self.ws.settings.rules.store_ips):
-            self.ended += int(frame["counted_here"].sum())
-            self.visits.append(frame)
+    def add_ended(self, raw: pl.DataFrame) -> None:
+        """The rows, of visits that end on one day, if that day is this one."""
+        if self._holds(raw["visit_last_action_time"][0]):
+            self.ended += raw.height
+            self._ended.append(raw["idvisit"].cast(pl.Int64))
+            self._add(raw)
+
+    def add_others(self, reader: Reader, columns: Columns) -> None:
+        """The visits of the day's events that end on another day: few, after all events and all that end here."""
+        none = pl.Series(dtype=pl.Int64)
+        ids, ended = pl.concat([none, *self._idvisits]).unique().sort(), pl.concat([none, *self._ended])
+        others = ids.filter(~ids.is_in(ended.implode()))
+        for k in range(0, len(others), VISITS_AT_A_TIME):
+            for raw in reader.stream(queries.visits_of(columns, others[k : k + VISITS_AT_A_TIME].to_list()), RAW_VISIT):
+                self._add(raw)
+
+    def _add(self, raw: pl.DataFrame) -> None:
+        self.visits.append(extract.visits(raw, self.period, store_ips=self.ws.settings.rules.store_ips))
+
+    def _holds(self, moment: datetime) -> bool:
+        """Whether a time as Matomo stores it (UTC, without saying so) is of this day."""
+        return self.period.start <= moment.replace(tzinfo=UTC) < self.period.end
 
     def agrees(self, control: Control) -> bool:
         """Whether as many rows were read as the database counts."""

@@ -108,6 +108,14 @@ def send_day(ws: Workspace, sender: Sender, stored: StoredActions, idsite: int, 
     if site.url is None:
         msg = f"sites: site {idsite} needs its url to be sent to Matomo: a path alone is no address"
         raise StageError(msg)
+    zone = ws.settings.platform.time_zone
+    known = positions.time_zone(idsite, zone)
+    if known != zone:
+        msg = (
+            f"site {idsite}: its hits were sent by the days of {known}, and platform.time_zone is {zone} now: hits near "
+            "midnight would be sent twice. Set it back, or send to a new site of Matomo"
+        )
+        raise StageError(msg)
     inputs = ws.ledger.day_inputs(idsite, day)
     files = [ws.lake.hits_file(HITS, idsite, day, i.identity) for i in inputs]
     hits = ws.lake.scan_files(HITS, files)
@@ -127,7 +135,12 @@ def send_day(ws: Workspace, sender: Sender, stored: StoredActions, idsite: int, 
         positions.put_day(idsite, day, stored=found.stored, twice=found.twice)
     counts = dict(positions.day(idsite, day))
     shown = {k: counts[k] for k in ("sent", "refused", "kept_back", "stored", "twice")}
+    total = sum(i.hits for i in inputs)
     shown |= {
+        "hits": total,
+        # What is neither sent nor kept back: none, unless the rules gave the day other hits after it was sent.
+        "changed_since": total - shown["sent"] - shown["kept_back"],
+        # Less than none: somebody else writes to this site of Matomo too.
         "dropped": shown["sent"] - shown["refused"] - shown["stored"],
         "resolved": report.resolved,
         "resent": report.resent,

@@ -43,6 +43,13 @@ def commit(lake: Lake, frame: pl.DataFrame, mark: str = "m") -> Manifest:
         return lake.commit(w, Manifest("metrics", 1, DAY, mark))
 
 
+def write(path: Path, whole: pl.DataFrame, cuts: list[int]) -> None:
+    with TableWriter(METRICS_TABLE, path) as w:
+        for start, end in pairwise(cuts):
+            w.append(whole[start:end].select(*METRICS_TABLE.columns))
+        w.commit()
+
+
 def test_rows_come_back_and_the_manifest_says_what_they_are(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
     made = commit(lake, rows(3))
@@ -57,10 +64,7 @@ def test_bytes_do_not_depend_on_how_rows_were_handed_over(tmp_path: Path) -> Non
     whole = rows(ROW_GROUP + 1000)
     files = []
     for name, cuts in (("a", [0, whole.height]), ("b", [0, 7, 100_000, ROW_GROUP + 3, whole.height])):
-        with TableWriter(METRICS_TABLE, tmp_path / name / "part-0.parquet") as w:
-            for start, end in pairwise(cuts):
-                w.append(whole.slice(start, end - start).select(*METRICS_TABLE.columns))
-            w.commit()
+        write(tmp_path / name / "part-0.parquet", whole, cuts)
         files.append((tmp_path / name / "part-0.parquet").read_bytes())
     assert files[0] == files[1]
 
@@ -83,13 +87,8 @@ def test_a_table_larger_than_the_disk_is_the_disks_error_and_leaves_no_file(tmp_
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
-        with (
-            pytest.raises(OSError, match="File too large"),
-            TableWriter(METRICS_TABLE, tmp_path / "part-0.parquet") as w,
-        ):
-            for start in range(0, 4 * ROW_GROUP, ROW_GROUP):
-                w.append(rows(ROW_GROUP, start).select(*METRICS_TABLE.columns))
-            w.commit()
+        with pytest.raises(OSError, match="File too large"):
+            write(tmp_path / "part-0.parquet", rows(4 * ROW_GROUP), [k * ROW_GROUP for k in range(5)])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
         signal.signal(signal.SIGXFSZ, before)

@@ -16,7 +16,7 @@ from usage_stats_dagster.matomo.sender import judge
 from usage_stats_dagster.matomo.tracking_request import MARKS, marks
 from usage_stats_dagster.pipeline.imports import import_logs
 from usage_stats_dagster.pipeline.sending import day_batches
-from usage_stats_dagster.pipeline.stage import StageReport
+from usage_stats_dagster.pipeline.stage import StageError, StageReport
 from usage_stats_dagster_tests.matomo_http.platforms import (
     DROPPED,
     ROBOT,
@@ -115,7 +115,18 @@ def test_robots_are_kept_back_and_counted(tmp_path: Path) -> None:
         platform.log("a.log", [*lines(5, agent=ROBOT), *lines(5, start=5), *lines(25, start=10, agent=ROBOT)])
         counts = only(send(platform)).counts
         assert (counts["sent"], counts["kept_back"], counts["stored"], counts["dropped"]) == (5, 30, 5, 0)
+        assert (counts["hits"], counts["changed_since"]) == (35, 0)
         assert only(send(platform)).changed is False
+
+
+def test_other_days_than_those_that_were_sent_are_refused(tmp_path: Path) -> None:
+    with Matomo(store_in(tmp_path)) as matomo:
+        platform = platform_for(tmp_path, matomo)
+        platform.log("a.log", lines(5))
+        only(send(platform))
+        elsewhere = platform_for(tmp_path, matomo, platform={"time_zone": "America/Sao_Paulo"})
+        with pytest.raises(StageError, match=r"days of UTC .* sent twice"):
+            send(elsewhere)
 
 
 def test_in_maintenance_the_place_is_kept_and_said(tmp_path: Path) -> None:

@@ -21,6 +21,12 @@ def upgrade() -> None:
             nullable=True,
             comment="the batch on its way, as it was made; null when every batch is acknowledged",
         ),
+        sa.Column(
+            "time_zone",
+            sa.String(length=64),
+            nullable=True,
+            comment="the platform's, which decides the days that positions name",
+        ),
         sa.Column("message", sa.Text(), nullable=True, comment="why sending waits; null when it does not"),
         sa.Column("updated_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("idsite"),
