@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from benchmarks.measure import (
     Cost,
@@ -103,9 +104,9 @@ def floor(url: str, folder: Path) -> Cost:
         ]
     script = folder / "queries.sql"
     script.write_text(";\n".join(texts) + ";\n")
-    host, _, rest = url.removeprefix("mysql://").rpartition("@")[2].partition(":")
-    port, _, name = rest.partition("/")
-    command = f"mariadb --no-defaults --quick --default-character-set=utf8mb4 -u{Database(url)._parts['user']} -h{host} -P{port} {name} < {script} > /dev/null"
+    parts = urlsplit(url)
+    where = f"-u{parts.username} -h{parts.hostname} -P{parts.port or 3306} {parts.path.lstrip('/')}"
+    command = f"mariadb --no-defaults --quick --default-character-set=utf8mb4 {where} < {script} > /dev/null"
     return best(["sh", "-c", command], repeat=3)
 
 
@@ -144,15 +145,11 @@ def compare(url: str, times: int, repeat: int) -> list[tuple[str, ...]]:
             raise FailedRunError(msg)
         least = floor(url, folder)
         extraction = stages["visits_events"]
-        row = lambda name, c: (
-            f"x{times}",
-            name,
-            f"{c.wall:.2f}",
-            f"{c.cpu:.2f}",
-            megabytes(c.rss),
-            f"{theirs.wall / c.wall:.1f}",
-            f"{theirs.cpu / c.cpu:.1f}",
-        )  # noqa: E731
+
+        def row(name: str, c: Cost) -> tuple[str, ...]:
+            ratios = f"{theirs.wall / c.wall:.1f}", f"{theirs.cpu / c.cpu:.1f}"
+            return (f"x{times}", name, f"{c.wall:.2f}", f"{c.cpu:.2f}", megabytes(c.rss), *ratios)
+
         return [
             row("pandas", theirs),
             row("ours", mine),

@@ -107,6 +107,11 @@ class MatomoSection(_Section):
     sources_url: str | None = Field(None, description="LA Referencia's source metadata database")
     sources_folder: str | None = Field(None, description="where the map files lie that the metadata name")
 
+    @property
+    def imports_logs(self) -> bool:
+        """Whether logs play a part: as the source, or as what is sent to the Matomo that is read."""
+        return self.mode != "database" or self.send
+
 
 class IndexSection(_Section):
     """Where documents are indexed: the embedded index (one SQLite file) or OpenSearch."""

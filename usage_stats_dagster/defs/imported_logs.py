@@ -58,6 +58,11 @@ def imported_logs(
     return dg.MaterializeResult(
         metadata={
             **row_count(int(hits), len(days)),
+            **(
+                {"source": "matomo.mode = database: visits and events are read from Matomo, there are no logs to import"}
+                if not ws.settings.matomo.imports_logs
+                else {}
+            ),
             "lines": int(outcomes["lines"].sum()),
             "outcomes": markdown(by_outcome, 20),
             "logs": markdown(actions, 40),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pymysql
 
 PASSWORD_VARIABLE = "USAGE_STATS_MATOMO_PASSWORD"  # noqa: S105  (a variable's name)
-BATCH_ROWS = 20_000
+BATCH_ROWS = 8_000
 """Rows in memory at a time, on their way from the server to the tables."""
 
 READ_ONLY = (

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import Any
 
@@ -25,14 +25,16 @@ from usage_stats_dagster.ledger.ledger import Ledger, now
 from usage_stats_dagster.ledger.tables import matomo_day, matomo_position, matomo_site
 from usage_stats_dagster.matomo.tracking_request import MARKS, marked, marks
 
+_NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 @dataclass(frozen=True)
 class Batch:
     """Requests of one site that go out together, in order.
 
     `requests`: JSON objects with their marks; `times`: the first and last second of their actions; `days`: the day of
-    each request; `positions`: by source, the last line that the batch holds or passes over; `kept_back`: how many it
-    passes over.
+    each request; `positions`: by source, the last line that the batch holds or passes over; `kept_back`: by day, how many
+    lines it passes over. A batch without requests only passes over lines.
     """
 
     idsite: int
@@ -41,7 +43,7 @@ class Batch:
     times: tuple[datetime, datetime]
     days: Sequence[date]
     positions: Mapping[str, int]
-    kept_back: int = 0
+    kept_back: Mapping[date, int] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -52,10 +54,11 @@ class Batch:
         times: Sequence[datetime],
         days: Sequence[date],
         positions: Mapping[str, int],
-        kept_back: int = 0,
+        kept_back: Mapping[date, int] | None = None,
     ) -> Batch:
         """A batch of requests that have no marks yet, numbered from `number`. `times` is UTC, one a request."""
-        return cls(idsite, number, marked(requests, number), (min(times), max(times)), days, positions, kept_back)
+        span = (min(times), max(times)) if times else (_NO_TIME, _NO_TIME)
+        return cls(idsite, number, marked(requests, number), span, days, positions, kept_back or {})
 
     @cached_property
     def marks(self) -> list[str]:
@@ -71,7 +74,7 @@ class Batch:
             "times": self.times,
             "days": self.days,
             "positions": self.positions,
-            "kept_back": self.kept_back,
+            "kept_back": {day.isoformat(): n for day, n in self.kept_back.items()},
         }
         return zstandard.compress(orjson.dumps(values), 3)
 
@@ -81,7 +84,8 @@ class Batch:
         v = orjson.loads(zstandard.decompress(data))
         first, last = map(datetime.fromisoformat, v["times"])
         days = [date.fromisoformat(d) for d in v["days"]]
-        return cls(v["idsite"], v["first_number"], v["requests"], (first, last), days, v["positions"], v["kept_back"])
+        kept = {date.fromisoformat(d): n for d, n in v["kept_back"].items()}
+        return cls(v["idsite"], v["first_number"], v["requests"], (first, last), days, v["positions"], kept)
 
 
 class Positions:
@@ -96,7 +100,7 @@ class Positions:
         return Batch.from_bytes(row["pending"]) if row is not None and row["pending"] is not None else None
 
     def next_number(self, idsite: int) -> int:
-        """The number of the next hit; of a new site any, so that a lost ledger does not begin where the old one did."""
+        """The number of the next hit, after those of the batch on its way; of a new site any, so that a lost ledger does not begin where the old one did."""
         row = self._site(idsite)
         return int(row["next_number"]) if row is not None else secrets.randbelow(MARKS)
 
@@ -120,31 +124,25 @@ class Positions:
 
     def begin(self, batch: Batch) -> None:
         """Writes the batch down, durably, before anything of it goes out."""
-        values = {
-            "pending": batch.to_bytes(),
-            "next_number": (batch.first_number + len(batch.requests)) % MARKS,
-            "updated_at": now(),
-        }
         with self._ledger.write(durable=True) as c:
-            _upsert(c, matomo_site, {"idsite": batch.idsite}, values)
+            _upsert(c, matomo_site, {"idsite": batch.idsite}, _on_its_way(batch))
 
-    def acknowledge(self, batch: Batch, refused: Iterable[int]) -> None:
-        """Moves the positions past the batch; `refused` are indices of requests that Matomo called invalid."""
+    def acknowledge(self, batch: Batch, refused: Iterable[int], following: Batch | None = None) -> None:
+        """Moves the positions past the batch, and writes down the one that follows it, in one transaction.
+
+        `refused` are indices of requests that Matomo called invalid.
+        """
         days = list(batch.days)
         bad = [days[i] for i in refused]
+        after = {"pending": None, "updated_at": now()} if following is None else _on_its_way(following)
         with self._ledger.write(durable=True) as c:
-            _move(c, batch.idsite, batch.positions)
-            for day in sorted(set(days)):
-                kept = batch.kept_back if day == days[0] else 0
+            for source, line in batch.positions.items():
+                moved = {"line": line, "updated_at": now()}
+                _upsert(c, matomo_position, {"idsite": batch.idsite, "source": source}, moved)
+            for day in sorted({*days, *batch.kept_back}):
+                kept = batch.kept_back.get(day, 0)
                 _add(c, batch.idsite, day, sent=days.count(day), refused=bad.count(day), kept_back=kept)
-            done = {"pending": None, "message": None, "updated_at": now()}
-            _upsert(c, matomo_site, {"idsite": batch.idsite}, done)
-
-    def pass_over(self, idsite: int, day: date, positions: Mapping[str, int], kept_back: int) -> None:
-        """Moves positions on where nothing was to be sent."""
-        with self._ledger.write(durable=True) as c:
-            _move(c, idsite, positions)
-            _add(c, idsite, day, sent=0, refused=0, kept_back=kept_back)
+            _upsert(c, matomo_site, {"idsite": batch.idsite}, {**after, "message": None})
 
     def say(self, idsite: int, message: str | None) -> None:
         """Remembers why sending waits, for `status`."""
@@ -180,9 +178,9 @@ class Positions:
         return dict(found[0]) if found else None
 
 
-def _move(c: Connection, idsite: int, positions: Mapping[str, int]) -> None:
-    for source, line in positions.items():
-        _upsert(c, matomo_position, {"idsite": idsite, "source": source}, {"line": line, "updated_at": now()})
+def _on_its_way(batch: Batch) -> dict[str, Any]:
+    number = (batch.first_number + len(batch.requests)) % MARKS
+    return {"pending": batch.to_bytes(), "next_number": number, "updated_at": now()}
 
 
 def _add(c: Connection, idsite: int, day: date, **more: int) -> None:

@@ -108,9 +108,9 @@ def control(columns: Columns, period: Period) -> tuple[str, str]:
     """Two queries of one row each whose answers change when an event or a visit of the period does.
 
     Events by their index alone: count, least, greatest and sum of idlink_va, sum of seconds. Visits that overlap the
-    period and end at most a day after it: how many end in it, how many in all, and a checksum over what is used of them.
+    period and end at most 3 hours after it: how many end in it, how many in all, and a checksum over what is used of them.
     """
-    later = Period(period.idsite, period.start, period.end + timedelta(days=1))
+    later = Period(period.idsite, period.start, period.end + timedelta(hours=3))
     used = ("visit_total_actions", "visit_total_time", "location_country")
     values = ["v.idvisit", "v.visit_last_action_time", *(columns.text(VISIT, "v", c) for c in used)]
     return (

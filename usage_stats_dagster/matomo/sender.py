@@ -4,7 +4,7 @@ What belongs here: the protocol, told below, and what each answer means. What do
 (`tracking_request.py`, `replay.py`), the ledger's tables (`positions.py`), asking Matomo (`sender_resolve.py`).
 
 **Why exactly once.** (1) A batch is written down in the ledger before its first byte goes out, and taken away only in the
-transaction that moves the positions past it: after any crash the ledger holds exactly the batch that may be on its way.
+transaction that moves the positions past it (and writes down the next): after any crash the ledger holds exactly the batch that may be on its way.
 (2) Every request carries a mark that Matomo stores with the action, unique among the site's actions of those seconds.
 (3) Only an answer that accounts for every request (`tracked` + `invalid` = sent) ends a batch. After anything else, or
 none, or a crash, nothing is sent before (a) `settle` seconds have gone by, in which a request that Matomo has already
@@ -116,14 +116,20 @@ class Sender:
         report = SendReport()
         left = self._positions.pending(idsite)
         if left is not None:
-            self._finish(left, report, unsure=True)
+            self._positions.acknowledge(left, self._finish(left, report, unsure=True))
+        ended: tuple[Batch, list[int]] | None = None
         for batch in batches():
-            self._positions.begin(batch)
-            self._finish(batch, report, unsure=False)
+            if ended is None:
+                self._positions.begin(batch)
+            else:
+                self._positions.acknowledge(*ended, following=batch)
+            ended = batch, self._finish(batch, report, unsure=False)
+        if ended is not None:
+            self._positions.acknowledge(*ended)
         return report
 
-    def _finish(self, batch: Batch, report: SendReport, *, unsure: bool) -> None:
-        """Sees to it that every request of the batch is stored, dropped or refused by Matomo, then moves the positions on."""
+    def _finish(self, batch: Batch, report: SendReport, *, unsure: bool) -> list[int]:
+        """Sees to it that every request of the batch is stored, dropped or refused by Matomo; the indices of the last."""
         open_ = list(range(len(batch.requests)))
         most = len(open_)
         refused: list[int] = []
@@ -154,10 +160,10 @@ class Sender:
                 report.said.append(verdict.why)
                 self._positions.say(batch.idsite, verdict.why)
             trying.wait(f"site {batch.idsite}: {verdict.why}", verdict.wait)
-        self._positions.acknowledge(batch, refused)
         report.batches += 1
         report.requests += len(batch.requests)
         report.refused += len(refused)
+        return refused
 
     def _not_stored(self, batch: Batch, open_: list[int]) -> list[int]:
         """Those of the open requests that Matomo does not have, nor will have of what was sent so far."""

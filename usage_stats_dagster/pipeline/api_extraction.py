@@ -25,6 +25,7 @@ from usage_stats_dagster.matomo import extract
 from usage_stats_dagster.matomo.http import MatomoError
 from usage_stats_dagster.matomo.live_api import LiveApi
 from usage_stats_dagster.matomo.live_api_tables import LiveFrames
+from usage_stats_dagster.matomo.positions import Positions
 from usage_stats_dagster.pipeline.sending import open_http
 from usage_stats_dagster.pipeline.stage import StageReport, fingerprint
 from usage_stats_dagster.pipeline.status import GOES_ON, advance
@@ -145,7 +146,7 @@ def make_visits_events_from_api(ws: Workspace, idsite: int, day: date) -> Iterab
     """
     api = open_api(ws)
     inputs = _inputs_hash(ws, api, idsite, day)
-    mark = _mark(ws, idsite, inputs)
+    mark = _mark(ws, idsite, day, inputs)
     old = [ws.lake.manifest(t, idsite, day) for t in (VISITS, EVENTS)]
     found = [m for m in old if m is not None and m.fingerprint == mark]
     if len(found) == len(old):
@@ -217,9 +218,12 @@ def _write(
         return done, ws.lake.commit(events, Manifest(EVENTS.name, idsite, day, mark, inputs=used, counts=of_events))
 
 
-def _mark(ws: Workspace, idsite: int, inputs: str) -> str:
+def _mark(ws: Workspace, idsite: int, day: date, inputs: str) -> str:
     settings, site = ws.settings, ws.settings.site(idsite)
+    # What was sent since is news too, before Matomo's reports know of it.
+    sent = Positions(ws.ledger).day(idsite, day)["sent"] if settings.matomo.send else 0
     parts = (
+        sent,
         settings.matomo.custom_variables, site.identifier_slot, site.country_slot, items_version(site),
         settings.platform.time_zone, settings.rules.double_click_seconds, settings.rules.store_ips, settings.matomo.url,
     )  # fmt: skip
@@ -229,18 +233,15 @@ def _mark(ws: Workspace, idsite: int, inputs: str) -> str:
 def _advance(ws: Workspace, idsite: int, day: date, inputs: str, visits: Manifest, events: Manifest) -> None:
     row = ws.ledger.status(idsite, day)
     head, left_out = events.counts["head_hash"], events.counts["left_out_by_api"]
-    if (
-        row is not None
-        and row["status"] >= DayStatus.PRETABLE
-        and row["head_hash"] == head
-        and row["inputs_hash"] == inputs
-    ):
+    # Where hits are sent, the day's inputs are its logs, and stay what `day_status` made of them.
+    news: dict[str, Any] = {} if ws.settings.matomo.send else {"inputs_hash": inputs}
+    same = row is not None and row["head_hash"] == head and all(row[k] == v for k, v in news.items())
+    if row is not None and same and row["status"] >= DayStatus.PRETABLE:
         return
-    counts = {"visits": visits.counts["counted_here"], "events": events.rows, "robots": 0, "left_out_by_api": left_out}
-    status = max(DayStatus.PRETABLE, DayStatus(row["status"]) if row is not None else DayStatus.QUEUE)
-    message = None
     if left_out:
-        message = (
+        news["message"] = (
             f"the Live API left out {left_out} actions of long visits (Matomo's visitor_log_maximum_actions_per_visit)"
         )
-    advance(ws, idsite, day, status, head_hash=head, inputs_hash=inputs, counts=counts, message=message)
+    counts = {"visits": visits.counts["counted_here"], "events": events.rows, "robots": 0, "left_out_by_api": left_out}
+    status = max(DayStatus.PRETABLE, DayStatus(row["status"]) if row is not None else DayStatus.QUEUE)
+    advance(ws, idsite, day, status, head_hash=head, counts=counts, **news)

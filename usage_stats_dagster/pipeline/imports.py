@@ -119,7 +119,7 @@ def import_logs(
 
     With `wait_for_quiet`, files changed less than `platform.grace_seconds` ago are left for later.
     """
-    if ws.settings.matomo.mode == "database":
+    if not ws.settings.matomo.imports_logs:
         from usage_stats_dagster.pipeline import extraction  # noqa: PLC0415  (a database's clients)
 
         with ws.writing(), ws.timed("imported_logs"):

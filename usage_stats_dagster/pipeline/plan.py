@@ -42,13 +42,18 @@ class Plan:
 def plan(ws: Workspace) -> Plan:
     """Looks at the log folders and the ledger. Copies (renamed, recompressed) are noted in the ledger and need no run."""
     result = Plan()
+    if ws.settings.matomo.mode == "database":
+        from usage_stats_dagster.pipeline import extraction  # noqa: PLC0415  (a database's clients)
+
+        with ws.writing():
+            extraction.look(ws)
     found = imports.find(ws)
     result.looked_at = len(found.logs)
     result.problems = list(found.problems)
     give_up = time.monotonic() + TICK_SECONDS
     why: dict[date, list[str]] = defaultdict(list)
     marks: dict[date, list[str]] = defaultdict(list)
-    for f in imports.pending(ws, found):
+    for f in imports.pending(ws, found) if ws.settings.matomo.imports_logs else ():
         if time.time() - f.mtime_ns / 1e9 < ws.settings.platform.grace_seconds or time.monotonic() > give_up:
             result.waiting += 1
             continue

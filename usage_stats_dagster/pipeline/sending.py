@@ -180,18 +180,14 @@ def _batches(
     now = datetime.now(UTC)
     dated = hits["time"].is_between(now - OLDEST, now)
     goes = robots(hits["user_agent"]).is_null() & dated
-    hits = hits.with_columns(goes.alias("goes"))
-    if not goes.any():
-        positions.pass_over(site.id, day, _reached(hits, day), hits.height)
-        return
     requests = requests_of(hits, site, with_addresses=has_addresses(hits))
-    hits = hits.select("time", "log_identity", "line", "goes", request=requests)
+    hits = hits.select("time", "log_identity", "line", goes.alias("goes"), request=requests)
     numbered = hits.with_columns(batch=((c("goes").cum_sum().cast(pl.Int64) - 1) // size).clip(0))
     for part in numbered.partition_by("batch", maintain_order=True):
         sent = part.filter("goes")
         yield Batch.of(
             site.id, positions.next_number(site.id), sent["request"].to_list(), sent["time"].to_list(),
-            [day] * sent.height, _reached(part, day), part.height - sent.height,
+            [day] * sent.height, _reached(part, day), {day: part.height - sent.height},
         )  # fmt: skip
 
 

@@ -16,9 +16,9 @@ import pytest
 from usage_stats_dagster.matomo.http import MatomoAwayError, MatomoError, MatomoHttp
 from usage_stats_dagster.matomo.live_api import LiveApi
 from usage_stats_dagster.pipeline.api_extraction import IncompleteDayError, look, make_visits_events_from_api
-from usage_stats_dagster_tests.matomo_http.platforms import platform_for
+from usage_stats_dagster_tests.matomo_http.platforms import lines, platform_for, send, store_in
 from usage_stats_dagster_tests.matomo_http.server import TOKEN, Matomo
-from usage_stats_dagster_tests.platforms import DAY, Platform
+from usage_stats_dagster_tests.platforms import DAY, HOST, PDF, Platform, line
 from usage_stats_dagster_tests.shared import shared
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
@@ -160,6 +160,21 @@ def test_a_day_is_read_again_only_when_matomo_counts_something_else(tmp_path: Pa
         assert not any(r.changed for r in make_visits_events_from_api(platform.ws, 1, DAY))
         matomo.visits.append(visit(2, 900))
         assert all(r.changed for r in make_visits_events_from_api(platform.ws, 1, DAY))
+
+
+def test_what_is_sent_is_what_is_read_back(tmp_path: Path) -> None:
+    with Matomo(store_in(tmp_path)) as matomo:
+        platform = platform_for(tmp_path, matomo, matomo={"mode": "api", "timeout_seconds": 20})
+        platform.log("a.log", [*lines(30), line("12:00:00", PDF)])
+        send(platform)
+        visits, events = tables(platform)
+        assert (events.height, visits["visit_total_actions"].sum()) == (31, 31)
+        assert events.filter(action_type=3).select("action_url", "identifier", "item_action").row(0) == (
+            f"https://{HOST}{PDF}", "1/1", "request",
+        )  # fmt: skip
+        platform.log("b.log", lines(3, start=50_000))
+        send(platform)
+        assert tables(platform)[1].height == 34
 
 
 def test_errors_that_come_with_status_200_are_errors() -> None:
