@@ -13,4 +13,13 @@ def failures() -> tuple[type[Exception], ...]:
     from usage_stats_dagster.pipeline.stage import StageError  # noqa: PLC0415
     from usage_stats_dagster.settings import SettingsError  # noqa: PLC0415
 
-    return (DocumentIndexError, LockedError, LakeError, LedgerError, MatomoDatabaseError, StageError, SettingsError, OSError)
+    return (
+        DocumentIndexError,
+        LockedError,
+        LakeError,
+        LedgerError,
+        MatomoDatabaseError,
+        StageError,
+        SettingsError,
+        OSError,
+    )

@@ -59,7 +59,9 @@ def imported_logs(
         metadata={
             **row_count(int(hits), len(days)),
             **(
-                {"source": "matomo.mode = database: visits and events are read from Matomo, there are no logs to import"}
+                {
+                    "source": "matomo.mode = database: visits and events are read from Matomo, there are no logs to import"
+                }
                 if not ws.settings.matomo.imports_logs
                 else {}
             ),

@@ -71,7 +71,12 @@ def plan(ws: Workspace) -> Plan:
     result.days = {d: fingerprint(*sorted(m)) for d, m in sorted(marks.items()) if first <= d <= today}
     result.reasons = {d: sorted(set(r)) for d, r in why.items() if d in result.days}
     if ahead := sorted(d for d in marks if d > today):
-        result.problems.append((str(ahead[0]), f"{status.day_count(len(ahead))} of the logs lie in the future: they wait; is a server's clock wrong?"))
+        result.problems.append(
+            (
+                str(ahead[0]),
+                f"{status.day_count(len(ahead))} of the logs lie in the future: they wait; is a server's clock wrong?",
+            )
+        )
     return result
 
 

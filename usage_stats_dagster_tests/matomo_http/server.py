@@ -81,6 +81,7 @@ class _Gone(Exception):  # noqa: N818  (not an error: an instruction)
 def _handler(matomo: Matomo) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))

@@ -170,7 +170,7 @@ def test_what_is_sent_is_what_is_read_back(tmp_path: Path) -> None:
         visits, events = tables(platform)
         assert (events.height, visits["visit_total_actions"].sum()) == (31, 31)
         assert events.filter(action_type=3).select("action_url", "identifier", "item_action").row(0) == (
-            f"https://{HOST}{PDF}", "1/1", "request",
+            f"https://{HOST}{PDF}", "oai:repo.example.org:1/1", "request",
         )  # fmt: skip
         platform.log("b.log", lines(3, start=50_000))
         send(platform)
