@@ -10,6 +10,7 @@ from usage_stats_dagster.defs.filtered_metrics import documents, filtered_metric
 from usage_stats_dagster.defs.imported_logs import day_status, imported_logs
 from usage_stats_dagster.defs.indexed_documents import indexed_documents
 from usage_stats_dagster.defs.jobs import JOBS
+from usage_stats_dagster.defs.matomo_sent import MATOMO_ASSETS
 from usage_stats_dagster.defs.postgres_mirror import MIRROR_ASSETS
 from usage_stats_dagster.defs.sensors import log_folder_sensor, stragglers_schedule
 from usage_stats_dagster.defs.visits_events import visits_events
@@ -22,6 +23,7 @@ ASSETS = [
     filtered_metrics,
     documents,
     indexed_documents,
+    *MATOMO_ASSETS,
     *MIRROR_ASSETS,
 ]
 

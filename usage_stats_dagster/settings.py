@@ -109,8 +109,18 @@ class MatomoSection(_Section):
 
     @property
     def imports_logs(self) -> bool:
-        """Whether logs play a part: as the source, or as what is sent to the Matomo that is read."""
-        return self.mode != "database" or self.send
+        """Whether logs play a part, and so decide how far a day has come: as the source, or as what is sent to Matomo."""
+        return self.mode == "embedded" or self.send
+
+    @model_validator(mode="after")
+    def _together(self) -> MatomoSection:
+        if self.send and self.mode == "database":
+            msg = "send = true goes with mode = 'embedded' or 'api' in this version, not with 'database'"
+            raise ValueError(msg)
+        if (self.send or self.mode == "api") and not self.url:
+            msg = "url is needed to send or to read by the API: the address of Matomo, such as 'https://matomo.example.org'"
+            raise ValueError(msg)
+        return self
 
 
 class IndexSection(_Section):

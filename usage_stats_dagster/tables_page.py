@@ -25,7 +25,9 @@ def page() -> str:
     parts = [_HEAD]
     for table in TABLES.values():
         rows = "\n".join(f"| `{c}` | {t} | {table.docs[c]} |" for c, t in table.schema.items())
-        parts.append(f"\n## {table.name}\n\n{table.grain[0].upper()}{table.grain[1:]}.\n\n| column | type | |\n|---|---|---|\n{rows}\n")
+        parts.append(
+            f"\n## {table.name}\n\n{table.grain[0].upper()}{table.grain[1:]}.\n\n| column | type | |\n|---|---|---|\n{rows}\n"
+        )
     return "".join(parts)
 
 

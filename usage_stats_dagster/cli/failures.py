@@ -10,6 +10,7 @@ def failures() -> tuple[type[Exception], ...]:
     from usage_stats_dagster.lake.store import LakeError  # noqa: PLC0415
     from usage_stats_dagster.ledger.ledger import LedgerError  # noqa: PLC0415
     from usage_stats_dagster.matomo.database import MatomoDatabaseError  # noqa: PLC0415
+    from usage_stats_dagster.matomo.http import MatomoError  # noqa: PLC0415
     from usage_stats_dagster.pipeline.stage import StageError  # noqa: PLC0415
     from usage_stats_dagster.settings import SettingsError  # noqa: PLC0415
 
@@ -19,6 +20,7 @@ def failures() -> tuple[type[Exception], ...]:
         LakeError,
         LedgerError,
         MatomoDatabaseError,
+        MatomoError,
         StageError,
         SettingsError,
         OSError,

@@ -25,6 +25,7 @@ from usage_stats_dagster.pipeline.tracking import make_visits_events
 from usage_stats_dagster.pipeline.unmapped import unmapped_urls
 from usage_stats_dagster.resources.platform import PlatformResource
 from usage_stats_dagster.schemas import EVENTS, VISITS
+from usage_stats_dagster.settings import current_settings
 
 CHECK = "each_hit_is_one_event"
 _SPEC = {
@@ -32,7 +33,7 @@ _SPEC = {
     "group_name": "tracker",
     "kinds": {"parquet", "polars"},
     "tags": {"layer": "core"},
-    "deps": ["day_status"],
+    "deps": ["day_status", *(["matomo_sent"] if current_settings().matomo.send else [])],
 }
 
 

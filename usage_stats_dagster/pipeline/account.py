@@ -74,7 +74,7 @@ def _figures(
     events = {d: m for d in days if (m := ws.lake.manifest(EVENTS, idsite, d))}
     metrics = {d: m for d in days if (m := ws.lake.manifest(METRICS_TABLE, idsite, d))}
     documents = {d: m for d in days if (m := ws.lake.manifest(DOCUMENTS, idsite, d))}
-    if ws.settings.matomo.mode == "database":
+    if ws.settings.matomo.mode != "embedded":
         hits = {d: counted_hits(ws, idsite, d) for d in days}
     waiting = [d for d in hits if d not in events]
     if waiting:

@@ -79,14 +79,14 @@ def make_documents(ws: Workspace, idsite: int, day: date) -> Iterable[StageRepor
         raise LakeError(msg)
     rules = "+".join(sorted({m.rules_version for m in sources.values()}))
     mark = fingerprint(site.grain, site.country, site.level, *(f"{d}:{m.content_hash}" for d, m in sources.items()))
-    if ws.settings.matomo.mode == "database":
+    if ws.settings.matomo.mode != "embedded":
         from usage_stats_dagster.pipeline import extraction  # noqa: PLC0415  (a database's clients)
 
         mark = fingerprint(mark, extraction.documents_mark(ws, site, list(sources)))
     old = ws.lake.manifest(DOCUMENTS, idsite, first)
     if old is None or old.fingerprint != mark:
         of: dict[str, Any] = {}
-        if ws.settings.matomo.mode == "database":
+        if ws.settings.matomo.mode != "embedded":
             table = extraction.document_rows(ws, site, first, list(sources), rules)
             frame = documents(table, site, site.grain, first, mapping=site.identifier_map)
             of = {"of": {m: int(table[m].sum()) for m in METRICS}}  # a month's are no sums of its days'

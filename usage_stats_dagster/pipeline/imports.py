@@ -120,10 +120,8 @@ def import_logs(
     With `wait_for_quiet`, files changed less than `platform.grace_seconds` ago are left for later.
     """
     if not ws.settings.matomo.imports_logs:
-        from usage_stats_dagster.pipeline import extraction  # noqa: PLC0415  (a database's clients)
-
         with ws.writing(), ws.timed("imported_logs"):
-            extraction.look(ws, sites, (first, last))
+            status.look_at_matomo(ws, sites, (first, last))
         return ImportReport()
     with ws.writing(), ws.timed("imported_logs"):
         found = find(ws, sites)

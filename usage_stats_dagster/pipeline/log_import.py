@@ -10,6 +10,7 @@ crash in between shows nothing half done; the next run imports the log again and
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -141,8 +142,7 @@ def parse_log(lake: Lake, found: FoundLog, head: Head, options: ReadOptions, pro
             samples.append(block.sample)
             if block.rejects.height:
                 rejects.append(block.rejects)
-            frame = block.hits.with_columns(pl.lit(identity).alias("log_identity"))
-            for (day,), part in frame.partition_by("day", as_dict=True, include_key=False, maintain_order=True).items():
+            for day, part in _by_day(block.hits.with_columns(pl.lit(identity).alias("log_identity"))):
                 if day not in hits:
                     hits[day] = TableWriter(HITS, lake.hits_file(HITS, idsite, day, identity))
                 hits[day].append(part)
@@ -160,6 +160,17 @@ def parse_log(lake: Lake, found: FoundLog, head: Head, options: ReadOptions, pro
     empty = pl.DataFrame(schema={"day": pl.Date, "outcome": pl.String, "lines": pl.Int64})
     summed = pl.concat([empty, *outcomes]).group_by("day", "outcome").agg(pl.col("lines").sum()).sort("day", "outcome")
     return ImportedLog(found, head, reader, hits, rejects, sample_of(samples), summed, robots)
+
+
+def _by_day(hits: pl.DataFrame) -> Iterator[tuple[date, pl.DataFrame]]:
+    """The hits of each day, in order; a block within one day, as nearly all are, is not copied for it."""
+    first, last = hits["day"].min(), hits["day"].max()
+    if first == last:
+        if hits.height:
+            yield first, hits.drop("day")  # type: ignore[misc]
+        return
+    parts = hits.partition_by("day", as_dict=True, include_key=False, maintain_order=True)
+    yield from ((day, part) for (day,), part in parts.items())
 
 
 def side_file(lake: Lake, kind: str, idsite: int, identity: str, suffix: str) -> Path:

@@ -42,11 +42,9 @@ class Plan:
 def plan(ws: Workspace) -> Plan:
     """Looks at the log folders and the ledger. Copies (renamed, recompressed) are noted in the ledger and need no run."""
     result = Plan()
-    if ws.settings.matomo.mode == "database":
-        from usage_stats_dagster.pipeline import extraction  # noqa: PLC0415  (a database's clients)
-
+    if not ws.settings.matomo.imports_logs:
         with ws.writing():
-            extraction.look(ws)
+            status.look_at_matomo(ws, None)
     found = imports.find(ws)
     result.looked_at = len(found.logs)
     result.problems = list(found.problems)

@@ -13,11 +13,13 @@ from usage_stats_dagster.pipeline import status
 from usage_stats_dagster.pipeline.figures import make_documents, make_metrics
 from usage_stats_dagster.pipeline.imports import ImportReport, import_logs
 from usage_stats_dagster.pipeline.indexing import index_documents
+from usage_stats_dagster.pipeline.sending import make_sent
 from usage_stats_dagster.pipeline.stage import StageReport, Work, for_days
 from usage_stats_dagster.pipeline.tracking import make_visits_events
 from usage_stats_dagster.pipeline.workspace import Workspace
 
 STAGES: dict[str, Work] = {
+    "matomo_sent": make_sent,
     "visits_events": make_visits_events,
     "filtered_metrics": make_metrics,
     "documents": make_documents,
@@ -63,4 +65,5 @@ def run(
 
 def run_days(ws: Workspace, days: Sequence[date], sites: Sequence[int] | None = None) -> list[StageReport]:
     """Every stage over the days, stage by stage: a day's metrics see the next day's events."""
-    return [r for name, work in STAGES.items() for r in for_days(ws, name, work, days, sites)]
+    stages = {n: w for n, w in STAGES.items() if n != "matomo_sent" or ws.settings.matomo.send}
+    return [r for name, work in stages.items() for r in for_days(ws, name, work, days, sites)]

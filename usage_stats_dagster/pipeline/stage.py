@@ -70,6 +70,10 @@ def for_days(
             from usage_stats_dagster.pipeline import extraction  # noqa: PLC0415  (a database's clients)
 
             return extraction.make_all(ws, todo)
+        if name == "visits_events" and ws.settings.matomo.mode == "api":
+            from usage_stats_dagster.pipeline.api_extraction import make_visits_events_from_api  # noqa: PLC0415
+
+            work = make_visits_events_from_api
         for made in _by_turns(ws, work, todo):
             ws.progress(name, done, len(todo))
             reports.extend(made)

@@ -21,7 +21,7 @@ from sqlalchemy.engine import RowMapping
 
 from usage_stats_dagster.ledger.tables import DayStatus, LogStatus
 from usage_stats_dagster.pipeline.workspace import Workspace
-from usage_stats_dagster.schemas import HITS
+from usage_stats_dagster.schemas import EVENTS, HITS
 from usage_stats_dagster.settings import Site
 
 GOES_ON = ("lost", "partial")
@@ -46,10 +46,8 @@ def refresh(
     ws: Workspace, changed: Iterable[tuple[int, date]], sites: Iterable[int], window: Window = (None, None)
 ) -> None:
     """Recomputes the status of the changed site-days, and of those in the window that have a row or a waiting log."""
-    if ws.settings.matomo.mode == "database":
-        from usage_stats_dagster.pipeline import extraction  # noqa: PLC0415  (a database's clients)
-
-        extraction.look(ws, list(sites) or None, window, changed)
+    if not ws.settings.matomo.imports_logs:
+        look_at_matomo(ws, list(sites) or None, window, list(changed))
         return
     by_site: dict[int, set[date]] = defaultdict(set)
     for idsite, day in changed:
@@ -71,6 +69,24 @@ def refresh(
                 old = rows.get(day)
                 if old is None or any(old[k] != v for k, v in values.items()):
                     ws.ledger.put_status(c, idsite, day, **values)
+
+
+def look_at_matomo(
+    ws: Workspace, sites: Iterable[int] | None, window: Window = (None, None), changed: Sequence[tuple[int, date]] = ()
+) -> None:
+    """Refreshes the statuses where a Matomo is the source: its database or its API says which days are over and changed."""
+    if ws.settings.matomo.mode == "database":
+        from usage_stats_dagster.pipeline import extraction  # noqa: PLC0415  (a database's clients)
+
+        extraction.look(ws, sites, window, changed)
+        return
+    from usage_stats_dagster.pipeline import api_extraction  # noqa: PLC0415
+
+    if changed and window == (None, None):
+        for idsite, day in changed:
+            api_extraction.look(ws, [idsite], (day, day))
+    else:
+        api_extraction.look(ws, sites, window)
 
 
 def day_logs(ws: Workspace, site: Site, days: Sequence[date]) -> dict[date, DayLogs]:
@@ -214,6 +230,9 @@ def counted_hits(ws: Workspace, idsite: int, day: date) -> int:
     if ws.settings.matomo.mode == "database":
         row = ws.ledger.status(idsite, day)
         return int(((row["counts"] if row is not None else None) or {}).get("matomo_events", 0))
+    if ws.settings.matomo.mode == "api":  # which has no count of the events of a platform's day but their list
+        manifest = ws.lake.manifest(EVENTS, idsite, day)
+        return manifest.rows if manifest is not None else 0
     return sum(n for _, _, o, n in ws.ledger.outcomes(idsite, day, day).iter_rows() if o == "hit")
 
 

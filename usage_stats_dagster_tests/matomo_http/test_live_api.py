@@ -177,6 +177,25 @@ def test_what_is_sent_is_what_is_read_back(tmp_path: Path) -> None:
         assert tables(platform)[1].height == 34
 
 
+def test_the_whole_run_sends_reads_back_and_counts(tmp_path: Path) -> None:
+    with Matomo(store_in(tmp_path)) as matomo:
+        platform = platform_for(tmp_path, matomo, matomo={"mode": "api", "timeout_seconds": 20})
+        platform.log("a.log", [line(f"10:{n:02}:00", f"/handle/1/{n % 3}") for n in range(9)] + [line("12:00:00", PDF)])
+        report = platform.run()
+        assert {s.table for s in report.stages} >= {"matomo_sent", "visits", "events", "metrics", "indexed_documents"}
+        assert platform.figures("views", "downloads")[DAY] == (3, 1)
+        assert [r["status"] for r in platform.ws.ledger.statuses()] == [5]
+        assert not any(s.changed for s in platform.run(DAY).stages)
+
+
+def test_the_api_alone_is_a_source(tmp_path: Path) -> None:
+    with Matomo(visits=[visit(1, 500), visit(2, 900)]) as matomo:
+        platform = reading(tmp_path, matomo)
+        report = platform.run(DAY)
+        assert [s.rows for s in report.stages if s.table == "visits"] == [2]
+        assert [r["status"] for r in platform.ws.ledger.statuses(None, DAY, DAY)] == [5]
+
+
 def test_errors_that_come_with_status_200_are_errors() -> None:
     with Matomo(visits=[visit(1, 500)]) as matomo:
         bad = MatomoHttp(matomo.url, "another token")
