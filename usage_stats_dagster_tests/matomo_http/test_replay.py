@@ -70,3 +70,23 @@ def test_every_form_of_a_line_is_read_and_every_bad_one_is_counted(tmp_path: Pat
     assert len({r["pv_id"] for r in sent}) == 3
     assert not any("token_auth" in r for r in sent)
     assert files[0].rejected == Counter({"not UTF-8": 2, "unreadable": 2, "no cdt": 1, "no idsite": 1})
+
+
+def test_the_command_sends_a_file_and_says_what_became_of_it(tmp_path: Path, monkeypatch) -> None:
+    from typer.testing import CliRunner
+
+    from usage_stats_dagster.cli.main import app
+
+    path = tmp_path / "export.txt"
+    path.write_text("?idsite=1&rec=1&url=https%3A%2F%2Fa.example%2F1&cdt=2025-03-01+00:00:01\nnonsense\n")
+    with Matomo(store_in(tmp_path)) as matomo:
+        monkeypatch.chdir(tmp_path)
+        for key, value in {"MATOMO__URL": matomo.url, "MATOMO__TIMEOUT_SECONDS": "20"}.items():
+            monkeypatch.setenv(f"USAGE_STATS_{key}", value)
+        done = CliRunner().invoke(app, ["replay", str(path), "--json"])
+        assert done.exit_code == 0, done.output
+        (row,) = json.loads(done.stdout)
+        assert (row["idsite"], row["sent"], row["refused"]) == (1, 1, 0)
+        assert "1 lines passed over" in done.stderr
+        assert matomo.store is not None
+        assert sum(n for _, n in matomo.store.urls(1)) == 1
