@@ -30,14 +30,14 @@ from usage_stats_dagster.tracker.site_day import visits_and_events
 TRACKER_CODE = "1"
 """Raised when the code makes other events of the same hits: then days are stale."""
 
-SHARE_HITS = 250_000
+SHARE_HITS = 180_000
 """Hits of a site-day that are read at a time, all hits of some visitors. What is made of them refers to their text until
 it is written, so that several shares are in memory: about 0.1 GB each."""
 
 FEW_SHARES = 4
-"""A day of so many shares is read in half as many passes: it fits in memory all the same."""
+"""A day of no more shares than this is read in at most three passes over its hits, instead of parting them first."""
 
-BUCKET_HITS = 125_000
+BUCKET_HITS = 90_000
 """Hits that one thread tracks at a time, out of those in memory."""
 
 VISITOR_RANGE = 1 << 60
@@ -113,7 +113,7 @@ def shares(total: int, most: int) -> list[int]:
 
 def _hits(ws: Workspace, files: list[Path], total: int) -> Iterator[pl.DataFrame]:
     """The day's hits as `in_order` gives them, cut between visitors; tables made of one after the other are sorted."""
-    most = SHARE_HITS if total > FEW_SHARES * SHARE_HITS else 2 * SHARE_HITS
+    most = SHARE_HITS if total > FEW_SHARES * SHARE_HITS else max(SHARE_HITS, -(-total // 3))
     with ws.lake.split(files, HITS, "visitor", shares(total, most)) as parts:
         for part in parts:
             hits = in_order(part.collect(engine="streaming"))
