@@ -52,13 +52,14 @@ COMBINED = (
 )
 
 
-def ours(logs: Path, lines: int, first: str, last: str, repeat: int) -> tuple[Cost, Cost]:
+def ours(logs: Path, lines: int, first: str, last: str, repeat: int, *, plain: bool) -> tuple[Cost, Cost]:
     """The whole of `usage-stats run` in an empty working folder, and a run after it that finds nothing new."""
     runs = []
+    how = ["--plain"] if plain else []
     for _ in range(repeat):
         with workspace(SETTINGS) as folder:
-            every = usage_stats(folder, "run", "--from", first, "--to", last, "--logs", str(logs))
-            runs.append((every, usage_stats(folder, "run", "--logs", str(logs))))
+            every = usage_stats(folder, "run", *how, "--from", first, "--to", last, "--logs", str(logs))
+            runs.append((every, usage_stats(folder, "run", *how, "--logs", str(logs))))
             check_lines(folder, lines)
     return min(runs, key=lambda r: r[0].wall)
 
@@ -122,6 +123,7 @@ def main() -> int:
     parser.add_argument("--gzip", action="store_true", help="ours and ripgrep read the packed log")
     parser.add_argument("--goaccess-lines", type=int, help="GoAccess on the first N lines only, scaled by line")
     parser.add_argument("--repeat", type=int, default=1, help="runs of ours; the fastest counts")
+    parser.add_argument("--plain", action="store_true", help="ours without Dagster: `usage-stats run --plain`")
     parser.add_argument("--skip-ours", action="store_true")
     args = parser.parse_args()
 
@@ -142,7 +144,7 @@ def main() -> int:
         first, last = (f.name.split(".")[0].removeprefix("access-") for f in (files[0], files[-1]))
         try:
             warm_code(SETTINGS)
-            run, again = ours(read, args.lines, first, last, args.repeat)
+            run, again = ours(read, args.lines, first, last, args.repeat, plain=args.plain)
             rows.append(("usage-stats run", run, args.lines))
         except FailedRunError as e:
             failed = True
