@@ -13,6 +13,7 @@ or who computes them (`pipeline/`).
 from __future__ import annotations
 
 import re
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -207,9 +208,9 @@ class Lake:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             fsync_folder(self.root)
-            probe = self.root / f".probe{TEMPORARY_SUFFIX}"
+            probe = self.root / f".probe-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
             probe.write_bytes(b"")
-            probe.unlink()
+            probe.unlink(missing_ok=True)
         except OSError as e:
             msg = (
                 f"{self.root}: can't be written ({e.strerror}): make it writable, or set storage.root to another folder"

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
+from threading import RLock
+from typing import Any, Generic, TypeVar, overload
 
 import sqlalchemy as sa
 
@@ -47,6 +48,37 @@ timings: dict[str, float] = {}
 """Seconds by stage, over the life of the process; `write_timings` leaves them for benchmarks."""
 
 
+T = TypeVar("T")
+
+
+class _opened_once(Generic[T]):  # noqa: N801  (used as a decorator, like functools.cached_property)
+    """A cached property that threads of one stage may ask for at the same time: it is opened once."""
+
+    def __init__(self, method: Callable[[Any], T]) -> None:
+        self._method = method
+        self._lock = RLock()
+        self.__doc__ = method.__doc__
+
+    def __set_name__(self, _owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> _opened_once[T]: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+    def __get__(self, instance: object | None, owner: type) -> T | _opened_once[T]:
+        if instance is None:
+            return self
+        with self._lock:
+            if self._name not in instance.__dict__:
+                instance.__dict__[self._name] = self._method(instance)
+            value: T = instance.__dict__[self._name]
+            return value
+
+    def __set__(self, instance: object, value: T) -> None:
+        instance.__dict__[self._name] = value
+
+
 @dataclass
 class Workspace:
     """One opened platform: everything that a stage needs, made on first use."""
@@ -65,24 +97,24 @@ class Workspace:
         """Tells the listener how far the work is."""
         listener.get()(what, done, total)
 
-    @cached_property
+    @_opened_once
     def lake(self) -> Lake:
         """The tables."""
         lake = Lake(self.settings.storage.root)
         lake.ready()
         return lake
 
-    @cached_property
+    @_opened_once
     def ledger(self) -> Ledger:
         """What was done."""
         return Ledger(self.settings.ledger.url)
 
-    @cached_property
+    @_opened_once
     def index(self) -> DocumentIndex:
         """Where documents are indexed."""
         return open_index(self.settings, create=True)
 
-    @cached_property
+    @_opened_once
     def key(self) -> bytes:
         """The key of the visitors' hashes: from USAGE_STATS_SECRET, else a file beside the ledger, made once."""
         given = os.environ.get(SECRET_VARIABLE)

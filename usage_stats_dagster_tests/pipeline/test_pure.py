@@ -218,3 +218,14 @@ def test_a_log_that_shrank_or_diverged_is_an_error_that_names_both(tmp_path: Pat
     assert "a.log" in str(diverged.message)
     assert "c.log" in str(diverged.message)
     assert platform.files(*TABLES) == before
+
+
+def test_threads_open_a_platform_once(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    platform = Platform.make(tmp_path)
+    for _ in range(5):
+        ws = platform.ws
+        with ThreadPoolExecutor(8) as pool:
+            opened = list(pool.map(lambda _, ws=ws: (id(ws.lake), id(ws.ledger), id(ws.index), ws.key), range(16)))
+        assert len(set(opened)) == 1
