@@ -42,6 +42,7 @@ def imported_logs(
     """One row a hit: a valid line that asks for content, robots kept with their reason; every other line under its outcome."""
     ws, days = platform.workspace(), days_of(context)
     report = import_logs(ws, sites=config.sites, first=days[0], last=days[-1])
+    sites = _sites(ws, config)
     outcomes = ws.ledger.outcomes(None, days[0], days[-1])
     by_outcome = outcomes.group_by("outcome").agg(pl.col("lines").sum()).sort("lines", descending=True)
     actions = pl.DataFrame(
@@ -73,7 +74,7 @@ def imported_logs(
             ),
         },
         data_version=dg.DataVersion(_version(ws, days, config)),
-        check_results=[_lines_check(ws, days, config), _hits_check(ws, days, config)],
+        check_results=[_lines_check(ws, days, sites), _hits_check(ws, days, sites)],
     )
 
 
@@ -91,12 +92,12 @@ def _version(ws: Workspace, days: list[date], config: SitesConfig) -> str:
     return fingerprint(*(f"{r['idsite']}:{r['day']}:{r['inputs_hash']}" for r in rows))
 
 
-def _lines_check(ws: Workspace, days: list[date], config: SitesConfig) -> dg.AssetCheckResult:
-    return balance(LINES_CHECK, status.lines_balance(ws, _sites(ws, config), days))
+def _lines_check(ws: Workspace, days: list[date], sites: list[int]) -> dg.AssetCheckResult:
+    return balance(LINES_CHECK, status.lines_balance(ws, sites, days))
 
 
-def _hits_check(ws: Workspace, days: list[date], config: SitesConfig) -> dg.AssetCheckResult:
-    return balance(HITS_CHECK, status.hits_balance(ws, _sites(ws, config), days))
+def _hits_check(ws: Workspace, days: list[date], sites: list[int]) -> dg.AssetCheckResult:
+    return balance(HITS_CHECK, status.hits_balance(ws, sites, days))
 
 
 @dg.asset(**asset_options("logs", {"sqlite"}, "raw"), deps=[imported_logs])
@@ -105,8 +106,9 @@ def day_status(
 ) -> dg.MaterializeResult:
     """One row a site and day: queue, partial, loaded, pretable, calculated or done; logs expected and loaded."""
     ws, days = platform.workspace(), days_of(context)
+    sites = _sites(ws, config)
     with ws.writing():
-        status.refresh(ws, [], _sites(ws, config), (days[0], days[-1]))
+        status.refresh(ws, [], sites, (days[0], days[-1]))
     rows = ws.ledger.statuses(config.sites, days[0], days[-1])
     table = pl.DataFrame(
         [
@@ -134,7 +136,7 @@ def day_status(
     )
     broken = [
         r
-        for s in _sites(ws, config)
+        for s in sites
         for r in ws.ledger.paths(s).values()
         if r["status"] in (LogStatus.FAILED, LogStatus.INVALID, LogStatus.HELD)
     ]

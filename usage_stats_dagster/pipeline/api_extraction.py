@@ -66,11 +66,6 @@ class Reading:
         return ended.height, int(ended["visit_total_actions"].sum())
 
 
-def is_api(ws: Workspace) -> bool:
-    """Whether visits and events come from a Matomo's Live API."""
-    return ws.settings.matomo.mode == "api"
-
-
 def open_api(ws: Workspace) -> LiveApi:
     """The API of the settings; raises StageError or MatomoError when it can't be used."""
     return _api(open_http(ws.settings.matomo), ws.settings.matomo.live_page)

@@ -52,11 +52,6 @@ VISITS_AT_A_TIME = 5_000
 _TRIES = 2
 
 
-def is_database(ws: Workspace) -> bool:
-    """Whether visits and events come from a Matomo's database."""
-    return ws.settings.matomo.mode == "database"
-
-
 def database(ws: Workspace) -> Database:
     """The database of the settings; raises MatomoDatabaseError when there is none."""
     if not ws.settings.matomo.database_url:
