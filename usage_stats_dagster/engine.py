@@ -32,7 +32,7 @@ def wrap(native: Any) -> Frame:  # noqa: ANN401  (whatever narwhals accepts)
     return cast("Frame", nw.from_native(native).lazy())
 
 
-def collect(frame: Frame, *, streaming: bool = True) -> pl.DataFrame:
+def collect(frame: Frame, *, streaming: bool = False) -> pl.DataFrame:
     """The frame's rows as Polars, times labelled UTC.
 
     On Polars the streaming engine runs it; for rows that are in memory already, the other takes half the time where

@@ -84,7 +84,7 @@ def behaviour(events: Frame, rules: RulesSection) -> Frame:
 
 def assets(events: Frame, rules: RulesSection) -> Frame:
     """Files that come with a page and that nobody asked for, such as thumbnails: by a regex over the URL."""
-    return _mark(events, "assets", c("action_url").str.contains(rules.assets).fill_null(value=False))
+    return _mark(events, "assets", c("action_url").cast(nw.String).str.contains(rules.assets).fill_null(value=False))
 
 
 def unidentified(events: Frame, rules: RulesSection) -> Frame:

@@ -18,7 +18,7 @@ from usage_stats_dagster.documents.build import documents
 from usage_stats_dagster.items.version import version as items_version
 from usage_stats_dagster.lake.store import LakeError, Manifest
 from usage_stats_dagster.ledger.tables import DayStatus
-from usage_stats_dagster.metrics.table import Bucket, metrics
+from usage_stats_dagster.metrics.table import Bucket, metrics, names_one_country
 from usage_stats_dagster.metrics.version import rules_version
 from usage_stats_dagster.pipeline.stage import StageReport, fingerprint
 from usage_stats_dagster.pipeline.status import advance
@@ -51,7 +51,9 @@ def make_metrics(ws: Workspace, idsite: int, day: date) -> Iterable[StageReport]
     old = ws.lake.manifest(METRICS_TABLE, idsite, day)
     if old is not None and old.fingerprint == mark:
         return [StageReport.of(old, changed=False)]
-    made = metrics(_buckets(ws, idsite, day, events.rows), ws.settings, site, (day, day), rules, run=in_threads)
+    one_country = names_one_country(ws.lake.scan(EVENTS, [(idsite, day)]))
+    buckets = _buckets(ws, idsite, day, events.rows)
+    made = metrics(buckets, ws.settings, site, (day, day), rules, run=in_threads, one_country=one_country)
     steps: dict[str, dict[str, int]] = {}
     for vocabulary, step, n in made.step_counts.iter_rows():
         steps.setdefault(vocabulary, {})[step] = n
