@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import orjson
 import polars as pl
 
-from usage_stats_dagster.lookups.distinct import per_distinct
+from usage_stats_dagster.lookups.remembered import Remembered
 
 DESKTOP, SMARTPHONE, TABLET, CONSOLE, TV = 0, 1, 2, 4, 5
 """Matomo's numbers."""
@@ -90,7 +90,7 @@ VERSION = hashlib.sha256(orjson.dumps([BROWSERS, SYSTEMS, DEVICES])).hexdigest()
 
 def clients(user_agents: pl.Series) -> pl.DataFrame:
     """`config_browser_name`, `config_os` (String) and `config_device_type` (Int8) per row; null where not derived."""
-    return pl.DataFrame({"client": per_distinct(user_agents, _judge)}).unnest("client")
+    return pl.DataFrame({"client": _remembered(user_agents)}).unnest("client")
 
 
 def _judge(agents: pl.Series) -> pl.Series:
@@ -109,3 +109,6 @@ def _judge(agents: pl.Series) -> pl.Series:
 
 def _first(table: Sequence[tuple[str | int, str]]) -> pl.Expr:
     return pl.coalesce(pl.when(pl.col("agent").str.contains(pattern)).then(pl.lit(name)) for name, pattern in table)
+
+
+_remembered = Remembered(_judge)

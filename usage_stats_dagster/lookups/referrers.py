@@ -17,7 +17,6 @@ from importlib.resources import files
 import orjson
 import polars as pl
 
-from usage_stats_dagster.lookups.distinct import per_distinct
 from usage_stats_dagster.lookups.remembered import Remembered
 
 DIRECT, SEARCH_ENGINE, WEBSITE, SOCIAL = 1, 2, 3, 7
@@ -124,6 +123,7 @@ class Referrers:
     def __init__(self, own_hosts: tuple[str, ...] = (), extra_spam: tuple[str, ...] = ()) -> None:
         self._own = sorted({h.lower().removeprefix("www.") for h in own_hosts})
         self._remembered = Remembered(self._judge)
+        self._remembered_spam = Remembered(lambda r: r.str.contains_any(self._spam, ascii_case_insensitive=True))
         self._spam = sorted({h.strip().lower() for h in (*_spam_hosts(), *extra_spam)} - {""})
 
     @cached_property
@@ -138,9 +138,7 @@ class Referrers:
 
     def spam(self, referrers: pl.Series) -> pl.Series:
         """Boolean: a spam host stands anywhere in the referrer, as Matomo searches (case-insensitively). False for null."""
-        return per_distinct(referrers, lambda r: r.str.contains_any(self._spam, ascii_case_insensitive=True)).fill_null(
-            value=False
-        )
+        return self._remembered_spam(referrers).fill_null(value=False)
 
     def classify(self, referrers: pl.Series) -> pl.DataFrame:
         """`referer_type` (Int8: 1 direct, 2 search engine, 3 website, 7 social network) and `referer_name` per row.
