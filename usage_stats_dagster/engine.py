@@ -67,9 +67,7 @@ def running_sum(frame: Frame, by: str, order: Sequence[str], **columns: str) -> 
         # What had been summed before a group's first row is carried through the group.
         first = (pl.col(by) != pl.col(by).shift(1)).fill_null(value=True)
         whole = {n: pl.col(c).cum_sum() for n, c in columns.items()}
-        since = {
-            n: pl.col(n) - pl.when(first).then(pl.col(n) - pl.col(c)).forward_fill() for n, c in columns.items()
-        }
+        since = {n: pl.col(n) - pl.when(first).then(pl.col(n) - pl.col(c)).forward_fill() for n, c in columns.items()}
         return _polars(_polars(frame, whole), since)
     sums = {n: nw.col(c).cum_sum().over(by, order_by=order).cast(nw.Int64) for n, c in columns.items()}
     return frame.with_columns(**sums)

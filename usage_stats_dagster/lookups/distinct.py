@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import polars as pl
 
 Judge = Callable[[pl.Series], pl.Series]
@@ -42,6 +43,14 @@ def _by_code(distinct: pl.Series, first: int) -> pl.Series:
     table = pl.DataFrame({"value": distinct.cast(pl.String), "code": distinct.to_physical()}).sort("code")
     assert table.is_empty() or table["code"][-1] == first + table.height - 1, "a categorical numbers its values"
     return table["value"]
+
+
+def values_of(coded: pl.Series) -> pl.Series:
+    """The strings of a categorical whose Categories are its own, in the order of their codes, which begin at 0."""
+    count = pl.DataFrame({"code": coded.to_physical().cast(pl.Int64)}).select(pl.col("code").max().fill_null(-1) + 1)
+    codes = np.arange(count.item(), dtype=np.uint32)
+    values: pl.Series = pl.Series(coded.name, codes).cat.to(coded.dtype)
+    return values.cast(pl.String)
 
 
 def per_distinct(values: pl.Series, judge: Judge) -> pl.Series:

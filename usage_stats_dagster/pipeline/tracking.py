@@ -18,24 +18,21 @@ from usage_stats_dagster.items.version import version as items_version
 from usage_stats_dagster.lake.store import LakeError, Manifest
 from usage_stats_dagster.ledger.ledger import DayInput
 from usage_stats_dagster.ledger.tables import DayStatus
+from usage_stats_dagster.lookups.all import Lookups
 from usage_stats_dagster.pipeline.stage import StageReport, fingerprint
 from usage_stats_dagster.pipeline.status import advance
 from usage_stats_dagster.pipeline.threads import in_threads
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.schemas import EVENTS, HITS, VISITS
 from usage_stats_dagster.settings import Settings, Site
-from usage_stats_dagster.tracker.prepare import in_order, url_judge
+from usage_stats_dagster.tracker.prepare import Judges, Said, coded, in_order
 from usage_stats_dagster.tracker.site_day import visits_and_events
 
 TRACKER_CODE = "1"
 """Raised when the code makes other events of the same hits: then days are stale."""
 
-SHARE_HITS = 180_000
-"""Hits of a site-day that are read at a time, all hits of some visitors. What is made of them refers to their text until
-it is written, so that several shares are in memory: about 0.1 GB each."""
-
-FEW_SHARES = 4
-"""A day of no more shares than this is read in at most three passes over its hits, instead of parting them first."""
+SHARE_HITS = 1_000_000
+"""Hits of a site-day that are read at a time, all hits of some visitors: about 0.2 GB, as their text is coded."""
 
 BUCKET_HITS = 90_000
 """Hits that one thread tracks at a time, out of those in memory."""
@@ -76,17 +73,15 @@ def _track(
 ) -> tuple[Manifest, Manifest]:
     files = [_hits_path(ws, site.id, day, i) for i in inputs]
     total = sum(i.hits for i in inputs)
-    lookups, urls_say = ws.lookups(site), url_judge(site)
+    lookups = ws.lookups(site)
     robots = robot_visits = 0
     heads: list[pl.DataFrame] = []
     with ws.lake.writer(VISITS, site.id, day) as visits, ws.lake.writer(EVENTS, site.id, day) as events:
 
-        def track(hits: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-            # Lists change: robots are judged anew from the agents, so that a new list needs no new import.
-            hits = hits.with_columns(lookups.robots(hits["user_agent"]).alias("robot"))
-            return visits_and_events(hits, day, site, ws.settings, lookups, urls_say)
+        def track(hits: tuple[pl.DataFrame, Said]) -> tuple[pl.DataFrame, pl.DataFrame]:
+            return visits_and_events(hits[0], day, site, ws.settings, hits[1])
 
-        for v, e in in_threads(track, _hits(ws, files, total)):
+        for v, e in in_threads(track, _hits(ws, site, lookups, files, total)):
             visits.append(v)
             events.append(e)
             robots += e.height - e["robot"].null_count()
@@ -111,18 +106,26 @@ def shares(total: int, most: int) -> list[int]:
     return [VISITOR_RANGE * k // n for k in range(n + 1)]
 
 
-def _hits(ws: Workspace, files: list[Path], total: int) -> Iterator[pl.DataFrame]:
+def _hits(
+    ws: Workspace, site: Site, lookups: Lookups, files: list[Path], total: int
+) -> Iterator[tuple[pl.DataFrame, Said]]:
     """The day's hits as `in_order` gives them, cut between visitors; tables made of one after the other are sorted."""
-    most = SHARE_HITS if total > FEW_SHARES * SHARE_HITS else max(SHARE_HITS, -(-total // 3))
-    with ws.lake.split(files, HITS, "visitor", shares(total, most)) as parts:
+    judges = Judges(site, lookups.referrers)
+    every = ws.lake.scan_files(HITS, files)
+    hosts = every.select(pl.col("host").is_not_null().any()).collect(engine="streaming").item()
+    with ws.lake.split(files, HITS, "visitor", shares(total, SHARE_HITS)) as parts:
         for part in parts:
-            hits = in_order(part.collect(engine="streaming"))
+            hits = in_order(coded(part, site, hosts=hosts).collect(engine="streaming"))
+            said = judges(hits)
+            # Lists change: robots are judged anew from the agents, so that a new list needs no new import.
+            robots = lookups.robots(said.agents["user_agent"])
+            hits = hits.with_columns(robots.gather(hits["user_agent"].to_physical()).alias("robot"))
             # A visitor's hits stay together: each cut moves on to where another visitor begins.
             cuts = [
                 hits["visitor"].search_sorted(hits["visitor"][k], "left") for k in range(0, hits.height, BUCKET_HITS)
             ]
             for start, end in pairwise([*dict.fromkeys([0, *cuts]), hits.height]):
-                yield hits[start:end]
+                yield hits[start:end], said
             del hits  # before the next share is read
 
 

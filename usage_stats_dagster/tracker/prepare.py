@@ -6,20 +6,26 @@ to another: that is `sessions.py`, `events.py` and `visits.py`, which any engine
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import polars as pl
 
 from usage_stats_dagster.items.mapping import map_identifiers
 from usage_stats_dagster.items.match import identify
-from usage_stats_dagster.lookups.distinct import Judge
+from usage_stats_dagster.lookups.clients import clients
+from usage_stats_dagster.lookups.distinct import values_of
 from usage_stats_dagster.lookups.referrers import Referrers
 from usage_stats_dagster.lookups.remembered import Remembered
 from usage_stats_dagster.settings import Site
 from usage_stats_dagster.tracker.campaigns import campaign_name, campaigns
-from usage_stats_dagster.tracker.sessions import BY, CAMPAIGN, ORDER
+from usage_stats_dagster.tracker.sessions import BY, CAMPAIGN, DIRECT, ORDER
 from usage_stats_dagster.tracker.urls import download_urls, full_urls, page_urls, search_keyword
 
 DOWNLOAD, SEARCH = 3, 8
 """Matomo's action types (page views are 1)."""
+
+CODED = ("url", "url_referrer", "user_agent")
+"""The columns that `coded` makes categoricals of: long text that many hits share."""
 
 _FEW_VISITORS = 0.02
 """Share of the hits: with more visitors out of order than this it is quicker to sort all."""
@@ -57,31 +63,68 @@ def _sorted(keys: pl.DataFrame) -> pl.Series:
     return by_visitor["row__"].scatter(places, by_visitor[places].sort(BY, *ORDER)["row__"])
 
 
-def url_judge(site: Site) -> Remembered:
-    """What says of URLs all that `prepare` asks; one for all buckets of a site's day, which share most URLs."""
-    return Remembered(lambda distinct: _judge_urls(distinct, site))
+def coded(hits: pl.LazyFrame, site: Site, *, hosts: bool) -> pl.LazyFrame:
+    """Hits whose URLs (in full where there are virtual `hosts`), referrers and user agents are categoricals.
+
+    Text is hashed once; what is said of a distinct value then leads back to the rows by its code.
+    """
+    # Without virtual hosts all URLs have one beginning, and paths alone tell them apart.
+    url = full_urls(c("url"), c("host"), site.url) if hosts else c("url")
+    return hits.with_columns(
+        (url if name == "url" else c(name)).cast(pl.Categorical(pl.Categories.random())).alias(name) for name in CODED
+    )
 
 
-def prepare(hits: pl.DataFrame, site: Site, referrers: Referrers, urls_say: Judge | None = None) -> pl.LazyFrame:
-    """Hits as `in_order` gives them with what the transforms need, one row a hit, in the same order.
+@dataclass(frozen=True)
+class Said:
+    """What the distinct values of coded hits say; row k of each table belongs to the code k.
+
+    `urls`: page, prefix, download, keyword, campaign, identifier, item_action. `referrers`: referer_type, referer_name.
+    `agents`: user_agent, config_browser_name, config_os, config_device_type.
+    """
+
+    urls: pl.DataFrame
+    referrers: pl.DataFrame
+    agents: pl.DataFrame
+
+
+class Judges:
+    """Those who say what URLs, referrers and agents mean; one for all shares of a site's day, which have most in common.
+
+    Calling them raises ItemRuleError and IdentifierMapError for a site's unusable rules.
+    """
+
+    def __init__(self, site: Site, referrers: Referrers) -> None:
+        self._site = site
+        self._referrers = referrers
+        self._urls = Remembered(lambda distinct: _judge_urls(distinct, site))
+
+    def __call__(self, hits: pl.DataFrame) -> Said:
+        """What is said of the values of coded hits."""
+        agents = values_of(hits["user_agent"])
+        return Said(
+            self._urls(values_of(hits["url"])).struct.unnest(),
+            self._referrers.classify(_foreign(values_of(hits["url_referrer"]), self._site)),
+            pl.concat([agents.to_frame("user_agent"), clients(agents)], how="horizontal"),
+        )
+
+
+def prepare(hits: pl.DataFrame, site: Site, said: Said) -> pl.LazyFrame:
+    """Coded hits as `in_order` gives them with what the transforms need, one row a hit, in the same order.
 
     Adds `action_name`, `action_url`, `action_url_prefix`, `identifier`, `item_action`, `country_item`, `ref_type`,
-    `ref_name`, `campaign`; sets `action_type` 8 where a page view is a site search; drops `host` and `url`. Raises
-    ItemRuleError and IdentifierMapError for a site's unusable rules.
+    `ref_name`, `campaign`; sets `action_type` 8 where a page view is a site search; drops `host` and `url`.
     """
-    table = hits
-    no_hosts = table["host"].null_count() == table.height
-    # Without virtual hosts all URLs have one beginning, and paths alone tell them apart.
-    urls = table["url"] if no_hosts else table.select(full_urls(c("url"), c("host"), site.url)).to_series()
-    said = (urls_say or url_judge(site))(urls).struct.unnest()
-    came = referrers.classify(_foreign(table["url_referrer"], site))
+    of_url, of_referrer = hits["url"].to_physical(), hits["url_referrer"].to_physical()
+    came = pl.DataFrame(column.gather(of_referrer) for column in said.referrers)
     is_download = c("action_type") == DOWNLOAD
     is_search = ~is_download & c("keyword").is_not_null()
     is_page = ~is_download & ~is_search
     by_campaign = c("campaign").is_not_null()
     country = site.country.upper() if site.country else None
+    told = pl.DataFrame(column.gather(of_url) for column in said.urls)
     return (
-        pl.concat([table.drop("host", "url"), said, came], how="horizontal")
+        pl.concat([hits.drop("host", "url"), told, came], how="horizontal")
         .lazy()
         .with_columns(
             action_type=pl.when(is_search).then(pl.lit(SEARCH, pl.Int8)).otherwise("action_type"),
@@ -89,7 +132,9 @@ def prepare(hits: pl.DataFrame, site: Site, referrers: Referrers, urls_say: Judg
             action_url=pl.when(is_page).then("page").when(is_download).then("download"),
             action_url_prefix=pl.when(is_page).then("prefix"),
             country_item=pl.lit(country, pl.String),
-            ref_type=pl.when(by_campaign).then(pl.lit(CAMPAIGN, pl.Int8)).otherwise("referer_type"),
+            ref_type=pl.when(by_campaign)
+            .then(pl.lit(CAMPAIGN, pl.Int8))
+            .otherwise(c("referer_type").fill_null(DIRECT)),
             ref_name=pl.when(by_campaign).then(campaign_name(c("campaign"))).otherwise("referer_name"),
         )
         .drop("keyword", "page", "prefix", "download", "referer_type", "referer_name")

@@ -16,12 +16,11 @@ from typing import Any
 import polars as pl
 
 from usage_stats_dagster.logs.read import ReadOptions, read_log
-from usage_stats_dagster.lookups.all import lookups_for
 from usage_stats_dagster.schemas import HITS
 from usage_stats_dagster.settings import Settings, Site
-from usage_stats_dagster.tracker.prepare import in_order
 from usage_stats_dagster.tracker.site_day import visits_and_events
 from usage_stats_dagster_tests.shared import shared
+from usage_stats_dagster_tests.tracker.ready import ready
 
 SITE = Site(id=10, url="https://repo.example.org", platform="dspace")
 Event = tuple[datetime, int, str | None]
@@ -112,12 +111,10 @@ def load() -> World:
         log = read_log(path, ReadOptions(SITE, settings, verdicts, b"secret"))
         blocks.append(pl.concat([b.hits for b in log]).with_columns(log_identity=pl.lit(identity)))
     hits = pl.concat(blocks).filter(pl.col("robot").is_null())
-    made = [
-        visits_and_events(
-            in_order(of_day.select(HITS.columns.keys())), day, SITE, settings, lookups_for(settings, SITE)
-        )
-        for (day,), of_day in hits.group_by("day")
-    ]
+    made = []
+    for (day,), of_day in hits.group_by("day"):
+        coded, said = ready(of_day.select(HITS.columns.keys()), SITE)
+        made.append(visits_and_events(coded, day, SITE, settings, said))
     visits, events = (pl.concat(t) for t in zip(*made, strict=True))
     naive = pl.col("visit_first_action_time", "visit_last_action_time").dt.replace_time_zone(None)
     ours = events.to_dicts()

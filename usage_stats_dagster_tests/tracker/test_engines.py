@@ -6,20 +6,19 @@ from datetime import date
 
 import duckdb
 import polars as pl
+import polars.selectors as cs
 from hypothesis import given, settings
 from polars.testing import assert_frame_equal
 
 from usage_stats_dagster import engine
 from usage_stats_dagster.engine import Frame, wrap
-from usage_stats_dagster.lookups.all import lookups_for
-from usage_stats_dagster.lookups.clients import clients
 from usage_stats_dagster.schemas import EVENTS, HITS, VISITS
-from usage_stats_dagster.settings import Settings
 from usage_stats_dagster.tracker.events import events
-from usage_stats_dagster.tracker.prepare import in_order, prepare
+from usage_stats_dagster.tracker.prepare import prepare
 from usage_stats_dagster.tracker.sessions import sessions
 from usage_stats_dagster.tracker.visits import visits
 from usage_stats_dagster_tests.tracker.matomo import SITE, World
+from usage_stats_dagster_tests.tracker.ready import ready
 from usage_stats_dagster_tests.tracker.worlds import CLIENTS, DAY, worlds
 
 
@@ -63,10 +62,9 @@ def test_duckdb_gives_what_polars_gives(hits: pl.DataFrame) -> None:
 def test_duckdb_gives_what_polars_gives_of_real_logs(world: World) -> None:
     """The same of a day of the fixture logs."""
     of_day = world.hits.filter(pl.col("day") == DAY).select(HITS.columns.keys())
-    hits = prepare(in_order(of_day), SITE, lookups_for(Settings(), SITE).referrers).collect()
-    agents = hits.select(pl.col("user_agent").unique())
-    agents = pl.concat([agents, clients(agents.to_series())], how="horizontal")
-    ours, theirs = both_tables(Polars(), hits, DAY, agents), both_tables(DuckDB(), hits, DAY, agents)
+    hits, said = ready(of_day, SITE)
+    hits = prepare(hits, SITE, said).with_columns(cs.categorical().cast(pl.String)).collect()
+    ours, theirs = both_tables(Polars(), hits, DAY, said.agents), both_tables(DuckDB(), hits, DAY, said.agents)
     assert [len(t) for t in ours] == [2243, 710]
     for polars, duck in zip(ours, theirs, strict=True):
         assert_frame_equal(polars, duck)

@@ -9,12 +9,11 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from usage_stats_dagster.lookups.all import lookups_for
 from usage_stats_dagster.schemas import EVENTS, HITS, VISITS
 from usage_stats_dagster.settings import IdentifierMap, Settings, Site
-from usage_stats_dagster.tracker.prepare import in_order
 from usage_stats_dagster.tracker.site_day import visits_and_events
 from usage_stats_dagster_tests.tracker.matomo import World
+from usage_stats_dagster_tests.tracker.ready import ready
 from usage_stats_dagster_tests.tracker.worlds import DAY
 
 SITE = Site(id=4, url="https://repo.example.org", platform="dspace", country="br")
@@ -22,8 +21,8 @@ MIDNIGHT = Settings().day_start(DAY)
 
 
 def tables(hits: pl.DataFrame, site: Site = SITE) -> tuple[pl.DataFrame, pl.DataFrame]:
-    settings = Settings()
-    return visits_and_events(in_order(hits), DAY, site, settings, lookups_for(settings, site))
+    of_day, said = ready(hits, site)
+    return visits_and_events(of_day, DAY, site, Settings(), said)
 
 
 def hits(*rows: dict[str, Any]) -> pl.DataFrame:
