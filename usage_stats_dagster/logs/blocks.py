@@ -17,7 +17,7 @@ import xxhash
 from usage_stats_dagster.logs.compression import DamagedLog, OpenLog, open_log
 from usage_stats_dagster.logs.lines import LONGEST_LINE, PADDING, Lines
 
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 24 << 20
 _PIECE = 1 << 20
 _HEAD = 400
 _BOM = b"\xef\xbb\xbf"

@@ -15,7 +15,11 @@ import polars_hash  # noqa: F401  (registers nchash and chash)
 from usage_stats_dagster import schemas
 from usage_stats_dagster.logs import addresses
 from usage_stats_dagster.logs.outcomes import IS_DOWNLOAD
-from usage_stats_dagster.lookups.distinct import Distinct
+from usage_stats_dagster.lookups.country import UNKNOWN
+from usage_stats_dagster.lookups.remembered import Remembered
+
+_NOBODY = 0xFFFFFFFF
+"""Stands for no address or agent; no log has so many."""
 
 
 class Lookups(Protocol):
@@ -46,14 +50,36 @@ def visitor(key: bytes) -> pl.Expr:
     return digest.str.slice(0, 15).str.to_integer(base=16, dtype=pl.Int64)
 
 
-def _visitors(ips: Distinct, clean: pl.Series, agents: Distinct, key: bytes) -> pl.Series:
-    """The visitor of every row, hashed once for each pair of address and agent."""
-    pair = ips.rows.to_numpy().astype(np.uint64) << np.uint64(32) | agents.rows.to_numpy()
-    pairs, rows = np.unique(pair, return_inverse=True)
-    of_pair = pl.DataFrame(
-        {"ip": clean.gather(pairs >> np.uint64(32)), "user_agent": agents.values.gather(pairs & np.uint64(0xFFFFFFFF))}
-    ).select(visitor(key).alias("visitor"))
-    return of_pair.to_series().gather(rows)
+class Visitors:
+    """Who came: what a log's addresses and agents say, each asked about once. Blocks are read side by side: threads share it."""
+
+    def __init__(self, lookups: Lookups, key: bytes) -> None:
+        self._key = key
+        self._addresses = Remembered(lambda ips: _address(ips, lookups))
+        self._agents = Remembered(lookups.robots)
+
+    def of(self, ip: pl.Series, user_agent: pl.Series) -> pl.DataFrame:
+        """ip (clean), location_ip, location_country, robot and visitor of every row."""
+        from_ip, addresses = self._addresses.coded(ip)
+        from_agent, robots = self._agents.coded(user_agent)
+        who = pl.DataFrame(column.gather(from_ip) for column in addresses.struct.unnest()).with_columns(
+            robots.gather(from_agent).alias("robot"), pl.col("location_country").fill_null(UNKNOWN)
+        )
+        return who.with_columns(self._hashed(from_ip, from_agent, who["ip"], user_agent))
+
+    def _hashed(self, from_ip: pl.Series, from_agent: pl.Series, clean: pl.Series, agent: pl.Series) -> pl.Series:
+        """The visitor of every row, hashed once for each pair of address and agent."""
+        numbers = (n.cast(pl.UInt64).fill_null(_NOBODY).to_numpy() for n in (from_ip, from_agent))
+        pair = next(numbers) << np.uint64(32) | next(numbers)
+        _, first, rows = np.unique(pair, return_index=True, return_inverse=True)
+        of_pair = pl.DataFrame({"ip": clean.gather(first), "user_agent": agent.gather(first)})
+        return of_pair.select(visitor(self._key).alias("visitor")).to_series().gather(rows)
+
+
+def _address(ips: pl.Series, lookups: Lookups) -> pl.Series:
+    """A struct for each address: ip (clean), location_ip, location_country."""
+    clean = addresses.clean(ips)
+    return clean.with_columns(lookups.countries(clean["ip"]).alias("location_country")).to_struct("address")
 
 
 def tie() -> pl.Expr:
@@ -63,20 +89,17 @@ def tie() -> pl.Expr:
     return (hashed & pl.lit((1 << 63) - 1, pl.UInt64)).cast(pl.Int64)
 
 
-def to_hits(content: pl.DataFrame, lookups: Lookups, key: bytes, *, store_ips: bool) -> pl.DataFrame:
+def to_hits(content: pl.DataFrame, visitors: Visitors, *, store_ips: bool) -> pl.DataFrame:
     """Hits of content lines: columns of schemas.HITS without log_identity, then `day`; one row a line, in order.
 
     `content` has line, time, day, ip, method, path, status, referrer, user_agent, host.
     """
-    ips, agents = Distinct(content.get_column("ip")), Distinct(content.get_column("user_agent"))
-    networks = addresses.clean(ips.values)
-    country = lookups.countries(networks.get_column("ip"))
+    who = visitors.of(content.get_column("ip"), content.get_column("user_agent"))
+    if store_ips:
+        who = who.with_columns(location_ip="ip")
     hits = content.with_columns(
-        _visitors(ips, networks.get_column("ip"), agents, key),
+        *who.drop("ip"),
         tie().alias("tie"),
-        ips.spread(networks.get_column("ip" if store_ips else "location_ip")).alias("location_ip"),
-        ips.spread(country).alias("location_country"),
-        agents.spread(lookups.robots(agents.values)).alias("robot"),
         pl.col("host").str.to_lowercase(),
         pl.when(IS_DOWNLOAD).then(3).otherwise(1).cast(pl.Int8).alias("action_type"),
     ).rename({"path": "url", "referrer": "url_referrer", "method": "http_method", "status": "http_status"})

@@ -22,7 +22,7 @@ from usage_stats_dagster.logs import outcomes, sniff
 from usage_stats_dagster.logs.addresses import blot
 from usage_stats_dagster.logs.blocks import BLOCK_BYTES, Block, BlockReader, LongLine
 from usage_stats_dagster.logs.formats.base import LogFormat
-from usage_stats_dagster.logs.hits import Lookups, to_hits
+from usage_stats_dagster.logs.hits import Lookups, Visitors, to_hits
 from usage_stats_dagster.logs.lines import LONGEST_LINE, Lines
 from usage_stats_dagster.logs.parse import parse
 from usage_stats_dagster.settings import Settings, SettingsError, Site
@@ -105,6 +105,7 @@ class LogReader:
         self._format: LogFormat | None = None
         self._state: str | None = None
         self._lookups = options.lookups
+        self._visitors = Visitors(options.lookups, options.key)
         self._times: list[datetime] = []
         self._summary: LogSummary | None = None
 
@@ -199,8 +200,7 @@ class LogReader:
         )
         hits = to_hits(
             content.filter(pl.col("outcome") == "hit"),
-            self._lookups,
-            self._options.key,
+            self._visitors,
             store_ips=self._options.settings.rules.store_ips,
         )
         times = rows.select(pl.col("time").min().alias("first"), pl.col("time").max().alias("last")).row(0)

@@ -27,6 +27,11 @@ class Remembered:
 
     def __call__(self, values: pl.Series) -> pl.Series:
         """The verdict of every row, in the same order, of whatever type the judge gives."""
+        codes, verdicts = self.coded(values)
+        return verdicts.gather(codes).alias(values.name)
+
+    def coded(self, values: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """A number (UInt32) for the value of every row, equal for equal values, null for null; and the verdicts by number."""
         with self._lock:
             if len(self._verdicts) > self._limit:
                 self._forget()
@@ -39,8 +44,7 @@ class Remembered:
                 table = pl.DataFrame({"value": fresh.cast(pl.String), "code": fresh.to_physical()}).sort("code")
                 judged = self._judge(table["value"])
                 self._verdicts = pl.concat([self._verdicts, judged], rechunk=True) if known else judged
-            verdicts = self._verdicts
-        return verdicts.gather(codes).alias(values.name)
+            return codes, self._verdicts
 
     def _forget(self) -> None:
         self._type = pl.Categorical(pl.Categories.random())
