@@ -69,11 +69,23 @@ class PlatformSection(_Section):
 
 
 class StorageSection(_Section):
-    """Where the lake's tables lie, directly under `root`."""
+    """Where the lake's tables lie, directly under `root`: a folder, or `s3://bucket/prefix`. Credentials are never here."""
 
     root: str = "data/lake"
-    endpoint: str | None = None
+    endpoint: str | None = Field(None, description="address of an S3 server that is not AWS")
     region: str | None = None
+    path_style: bool | None = Field(None, description="bucket in the path, not in the host; default: with an endpoint")
+    connections: int = Field(8, ge=1, le=64, description="requests to S3 at a time")
+    lease_seconds: float = Field(60, ge=2, le=3600, description="a dead writer's turn on S3 ends so long after")
+    scratch: str | None = Field(None, description="local folder for files on their way to and from S3")
+
+    @field_validator("endpoint")
+    @classmethod
+    def _endpoint(cls, value: str | None) -> str | None:
+        if value is not None and not re.match(r"^https?://[^/@\s]+/?$", value):
+            msg = f"{value!r} is no server's address: use one such as 'https://s3.example.org:9000', without bucket or password"
+            raise ValueError(msg)
+        return value
 
 
 class LedgerSection(_Section):

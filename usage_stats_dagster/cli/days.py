@@ -243,10 +243,12 @@ def rejects_command(
         sites = parse_sites(site)
         frames = []
         for r in ws.ledger.logs():
-            path = side_file(ws.lake, "rejects", r["idsite"], r["identity"], "parquet")
-            if (not sites or r["idsite"] in sites) and path.exists():
+            if sites and r["idsite"] not in sites:
+                continue
+            source = ws.lake.source(side_file(ws.lake, "rejects", r["idsite"], r["identity"], "parquet"))
+            if source is not None:
                 frames.append(
-                    pl.read_parquet(path).select(
+                    pl.read_parquet(source).select(
                         pl.lit(r["idsite"]).alias("idsite"), pl.lit(r["path"]).alias("log"), pl.all()
                     )
                 )

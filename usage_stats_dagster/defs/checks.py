@@ -34,9 +34,10 @@ def _schema_check(asset: str, table: Table) -> dg.AssetChecksDefinition:
         rows = ws.ledger.statuses(None, min(days), max(days)) if days else []
         for r in rows:
             path = ws.lake.part(table, r["idsite"], r["day"])
-            if path.exists():
+            source = ws.lake.source(path)
+            if source is not None:
                 files += 1
-                have = pl.read_parquet_schema(path)
+                have = pl.read_parquet_schema(source)
                 wrong += [
                     f"{path}: {c} is {have.get(c)}, declared {t}" for c, t in table.schema.items() if have.get(c) != t
                 ]

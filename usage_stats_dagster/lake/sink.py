@@ -15,7 +15,7 @@ from io import BytesIO
 from pathlib import Path
 from queue import Queue
 from threading import Thread
-from typing import Any
+from typing import Any, BinaryIO
 
 import polars as pl
 import xxhash
@@ -26,32 +26,38 @@ _PARQUET: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "row_
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
-def file_hash(path: Path) -> str:
-    """xxh3_128 of the file's bytes, 32 hexadecimal digits."""
+def file_hash(source: Path | BinaryIO) -> str:
+    """xxh3_128 of the bytes of a path or an open file, 32 hexadecimal digits."""
+    if isinstance(source, Path):
+        with source.open("rb") as f:
+            return file_hash(f)
     digest = xxhash.xxh3_128()
-    with path.open("rb") as f:
-        while chunk := f.read(1 << 22):
-            digest.update(chunk)
+    at = 0
+    while chunk := os.pread(source.fileno(), 1 << 22, at):  # moves nobody's position: an open file may be shared
+        digest.update(chunk)
+        at += len(chunk)
     return digest.hexdigest()
 
 
-def write_small(path: Path, frame: pl.DataFrame) -> tuple[int, str]:
-    """Writes a frame that is whole already, fsync included; returns size and hash. The bytes are those of a ParquetSink."""
+def write_small(path: Path, frame: pl.DataFrame, *, durable: bool) -> tuple[int, str]:
+    """Writes a frame that is whole already, with fsync if durable; returns size and hash. The bytes are those of a ParquetSink."""
     memory = BytesIO()
     frame.write_parquet(memory, **_PARQUET)
     data = memory.getbuffer()
     with path.open("wb") as f:
         f.write(data)
-        f.flush()
-        os.fsync(f.fileno())
+        if durable:
+            f.flush()
+            os.fsync(f.fileno())
     return len(data), xxhash.xxh3_128_hexdigest(data)
 
 
 class ParquetSink:
     """A file being written. `put` rows, then `end` once, then `wait`; or `abort`. Errors are OSError where the disk's."""
 
-    def __init__(self, path: Path, schema: pl.Schema) -> None:
+    def __init__(self, path: Path, schema: pl.Schema, *, durable: bool) -> None:
         self._path = path
+        self._durable = durable
         self._schema = schema
         # One frame being written and one that waits: who makes frames faster than the disk takes them is held up.
         self._queue: Queue[pl.DataFrame | None] = Queue(maxsize=1)
@@ -90,8 +96,9 @@ class ParquetSink:
         try:
             register_io_source(self._frames, schema=self._schema).sink_parquet(self._path, **_PARQUET)
             if not self._aborted:
-                with self._path.open("rb+") as f:
-                    os.fsync(f.fileno())
+                if self._durable:
+                    with self._path.open("rb+") as f:
+                        os.fsync(f.fileno())
                 self._done = (self._path.stat().st_size, file_hash(self._path))
         except BaseException as e:
             self._error = e

@@ -13,32 +13,29 @@ or who computes them (`pipeline/`).
 from __future__ import annotations
 
 import re
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import polars as pl
 
-from usage_stats_dagster.lake.sink import ROW_GROUP
-from usage_stats_dagster.lake.writer import TEMPORARY_SUFFIX, TableWriter, fsync_folder, write_atomically
+from usage_stats_dagster.lake.sink import ROW_GROUP, file_hash
+from usage_stats_dagster.lake.storage import LakeError as LakeError  # noqa: PLC0414  (callers import it from here)
+from usage_stats_dagster.lake.storage import Location, Source, open_storage
+from usage_stats_dagster.lake.writer import TableWriter
 from usage_stats_dagster.schemas import Table
+from usage_stats_dagster.settings import StorageSection
 
 PART = "part-0.parquet"
 MANIFEST = "_manifest.json"
-_SPLIT = f".split{TEMPORARY_SUFFIX}"
 _FILTERED = 3
 _DAY_FOLDER = re.compile(r"year=(\d+)/month=(\d+)/day=(\d+)$")
-
-
-class LakeError(Exception):
-    """The lake can't be used as it is; the message names the path and the way out."""
 
 
 @dataclass(frozen=True)
@@ -77,25 +74,23 @@ class Manifest:
 
 
 class Lake:
-    """The tables under one root folder."""
+    """The tables under one root: a folder, or a bucket's prefix."""
 
-    def __init__(self, root: str) -> None:
-        if "://" in root and not root.startswith("file://"):
-            msg = f"storage.root = {root!r}: this version stores on local folders only; use a path such as 'data/lake'"
-            raise LakeError(msg)
-        self.root = Path(root.removeprefix("file://"))
+    def __init__(self, root: str | StorageSection) -> None:
+        self._storage = open_storage(StorageSection(root=root) if isinstance(root, str) else root)
+        self.root: Location = self._storage.root
 
-    def folder(self, table: Table, idsite: int, day: date) -> Path:
+    def folder(self, table: Table, idsite: int, day: date) -> Location:
         """The hive folder of a site's day."""
         return (
             self.root / table.name / f"idsite={idsite}" / f"year={day.year}" / f"month={day.month}" / f"day={day.day}"
         )
 
-    def part(self, table: Table, idsite: int, day: date) -> Path:
+    def part(self, table: Table, idsite: int, day: date) -> Location:
         """The one file of a site's day (not for hits)."""
         return self.folder(table, idsite, day) / PART
 
-    def hits_file(self, table: Table, idsite: int, day: date, identity: str) -> Path:
+    def hits_file(self, table: Table, idsite: int, day: date, identity: str) -> Location:
         """The hits that one log has on one day."""
         return self.folder(table, idsite, day) / f"{identity}.parquet"
 
@@ -104,13 +99,30 @@ class Lake:
         folder = self.folder(table, idsite, day)
         try:
             found = Manifest.from_json((folder / MANIFEST).read_bytes())
-            return found if (folder / PART).stat().st_size == found.size else None
         except (FileNotFoundError, LakeError):
             return None
+        stored = self._storage.stat(folder / PART)
+        fits = stored is not None and (stored.size, stored.content_hash or found.content_hash) == (
+            found.size,
+            found.content_hash,
+        )
+        return found if fits else None
 
     def writer(self, table: Table, idsite: int, day: date) -> TableWriter:
         """A writer of the site's day."""
-        return TableWriter(table, self.part(table, idsite, day))
+        return self.file_writer(table, self.part(table, idsite, day))
+
+    def file_writer(self, table: Table, file: Location) -> TableWriter:
+        """A writer of one file of the lake."""
+        return TableWriter(table, file, self._storage)
+
+    def put_bytes(self, file: Location, data: bytes) -> None:
+        """Replaces a small file as a whole."""
+        self._storage.put_bytes(file, data)
+
+    def writing(self, local_lock: Path) -> AbstractContextManager[None]:
+        """The one writer's turn; `local_lock` is the lock's file where the lake is a local folder."""
+        return self._storage.writing(local_lock)
 
     def commit(self, writer: TableWriter, manifest: Manifest) -> Manifest:
         """Replaces the site's day by what was written, then its manifest; removes leftovers of killed writers.
@@ -120,45 +132,58 @@ class Lake:
         writer.close()
         done = replace(manifest, rows=writer.rows, size=writer.bytes, content_hash=writer.content_hash)
         writer.commit()
-        write_atomically(writer.path.parent / MANIFEST, done.to_json())
-        self.sweep(writer.path.parent, keep={PART, MANIFEST})
+        folder = writer.file.parent
+        self.put_bytes(folder / MANIFEST, done.to_json())
+        self.sweep(folder, keep={PART, MANIFEST})
         return done
 
-    def sweep(self, folder: Path, keep: set[str]) -> list[Path]:
+    def sweep(self, folder: Location, keep: set[str]) -> list[Location]:
         """Removes every file of the folder that is not to be kept; returns what was removed."""
-        removed = [p for p in folder.iterdir() if p.name not in keep and p.is_file()] if folder.is_dir() else []
+        removed = [p for p in self._storage.files(folder) if p.name not in keep]
         for p in removed:
             p.unlink(missing_ok=True)
         return removed
 
     def remove(self, table: Table, idsite: int, day: date) -> bool:
         """Removes a site's day of a table; True when there was one."""
-        folder = self.folder(table, idsite, day)
-        if not folder.is_dir():
-            return False
-        self.sweep(folder, keep=set())
-        for p in (folder, folder.parent, folder.parent.parent):
-            try:
-                p.rmdir()
-            except OSError:
-                break
-        return True
+        return self._storage.remove_folder(self.folder(table, idsite, day))
 
     def scan(self, table: Table, parts: Iterable[tuple[int, date]]) -> pl.LazyFrame:
         """The rows of the given site-days that exist, lazily, in the order given, with the table's schema."""
-        files = [p for s, d in parts if (p := self.part(table, s, d)).exists()]
-        return self.scan_files(table, files)
+        return self.scan_found(table, [self.part(table, s, d) for s, d in parts])
 
-    def scan_files(self, table: Table, files: list[Path]) -> pl.LazyFrame:
+    def scan_files(self, table: Table, files: Sequence[Location]) -> pl.LazyFrame:
         """The rows of the files, lazily; an empty table for no file."""
-        if not files:
+        return self._scan(table, self._storage.sources(files))
+
+    def scan_found(self, table: Table, files: Sequence[Location]) -> pl.LazyFrame:
+        """The rows of those of the files that exist, lazily."""
+        return self._scan(table, self._storage.sources(files, missing_ok=True))
+
+    def source(self, file: Location) -> Source | None:
+        """What Polars reads for one file as it is now, every column of it; None when there is no such file."""
+        return next(iter(self._storage.sources([file], missing_ok=True)), None)
+
+    def content_hash(self, file: Location) -> str | None:
+        """xxh3_128 over the stored bytes, read for it; None when there is no such file."""
+        source = self.source(file)
+        return file_hash(source) if source is not None else None
+
+    def _scan(self, table: Table, sources: list[Source]) -> pl.LazyFrame:
+        if not sources:
             return table.empty().lazy()
         return pl.scan_parquet(
-            files, hive_partitioning=False, missing_columns="insert", extra_columns="ignore", glob=False
+            cast("list[Path]", sources),
+            hive_partitioning=False,
+            missing_columns="insert",
+            extra_columns="ignore",
+            glob=False,
         )
 
     @contextmanager
-    def split(self, files: list[Path], table: Table, column: str, edges: Sequence[int]) -> Iterator[list[pl.LazyFrame]]:
+    def split(
+        self, files: Sequence[Location], table: Table, column: str, edges: Sequence[int]
+    ) -> Iterator[list[pl.LazyFrame]]:
         """The rows of the files by ranges of an integer column: edges[k] <= value < edges[k + 1].
 
         Few ranges are filtered out of all rows, each anew; many would read all rows as many times, so that they are
@@ -170,7 +195,7 @@ class Lake:
             bounds = pairwise(edges) if len(edges) > 2 else []
             yield [rows.filter(value >= low, value < high) for low, high in bounds] or [rows]
             return
-        folder = self.root / _SPLIT
+        folder = self._storage.scratch()
         shutil.rmtree(folder, ignore_errors=True)  # what a killed process left
         folder.mkdir(parents=True)
         try:
@@ -185,7 +210,7 @@ class Lake:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _blocks(self, files: list[Path], table: Table) -> Iterator[pl.DataFrame]:
+    def _blocks(self, files: Sequence[Location], table: Table) -> Iterator[pl.DataFrame]:
         """The rows of the files, three row groups at a time."""
         for file in files:
             rows = self.scan_files(table, [file])
@@ -195,24 +220,27 @@ class Lake:
 
     def days(self, table: Table, idsite: int) -> Iterator[date]:
         """The days of a site that the table has, in order. Walks the site's folders: for `doctor`, not for a day's run."""
-        base = self.root / table.name / f"idsite={idsite}"
-        found = (_DAY_FOLDER.search(str(p)) for p in base.glob("year=*/month=*/day=*"))
-        yield from sorted(date(*map(int, m.groups())) for m in found if m)
+        yield from _days(self.walk(table, idsite))
 
-    def temporaries(self) -> list[Path]:
-        """Files that killed writers left behind."""
-        return [p for p in self.root.rglob(f".*{TEMPORARY_SUFFIX}") if p.is_file()] if self.root.is_dir() else []
+    def days_of_month(self, table: Table, idsite: int, month: date) -> list[date]:
+        """The days of the month (any day of it) that the table has, in order: one listing."""
+        return _days(self._storage.walk(self.folder(table, idsite, month).parent))
+
+    def walk(self, table: Table, idsite: int | None = None) -> Iterator[Location]:
+        """Every file of the table, or of a site in it. For `doctor`: it grows with history."""
+        base = self.root / table.name
+        return self._storage.walk(base if idsite is None else base / f"idsite={idsite}")
+
+    def temporaries(self) -> list[Location]:
+        """What killed writers left behind: temporary files, unfinished uploads."""
+        return self._storage.temporaries()
 
     def ready(self) -> None:
-        """Makes the root; raises LakeError when it can't be written."""
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            fsync_folder(self.root)
-            probe = self.root / f".probe-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
-            probe.write_bytes(b"")
-            probe.unlink(missing_ok=True)
-        except OSError as e:
-            msg = (
-                f"{self.root}: can't be written ({e.strerror}): make it writable, or set storage.root to another folder"
-            )
-            raise LakeError(msg) from e
+        """Sees that the root can be written; raises LakeError when it can't."""
+        self._storage.ready()
+
+
+def _days(files: Iterable[Location]) -> list[date]:
+    """The days whose one file is among the files."""
+    found = (_DAY_FOLDER.search(str(f.parent)) for f in files if f.name == PART)
+    return sorted(date(*map(int, m.groups())) for m in found if m)

@@ -1,48 +1,19 @@
 """Writing one parquet file so that a reader sees the old one or the new one, never a part.
 
-What belongs here: rows → one file beside the final one, fsync, rename. What does not: where files lie (`store.py`),
-how a file's bytes come about (`sink.py`).
+What belongs here: rows → one staged file, and when it takes the old one's place. What does not: where files lie
+(`store.py`), how a place puts one there (`local.py`, `s3.py`), how a file's bytes come about (`sink.py`).
 """
 
 from __future__ import annotations
 
-import os
-import secrets
 from pathlib import Path
 from types import TracebackType
 
 import polars as pl
 
 from usage_stats_dagster.lake.sink import ROW_GROUP, ParquetSink, as_os_error, write_small
+from usage_stats_dagster.lake.storage import TEMPORARY_SUFFIX, Location, Storage
 from usage_stats_dagster.schemas import Table
-
-TEMPORARY_SUFFIX = ".tmp"
-"""Must not end in .parquet: Polars' directory scans would read a file that is still being written."""
-
-
-def fsync_folder(folder: Path) -> None:
-    """Makes renames in the folder last through a power cut."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replaces a small file as a whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
-    try:
-        with temporary.open("wb") as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    fsync_folder(path.parent)
 
 
 class TableWriter:
@@ -54,13 +25,14 @@ class TableWriter:
     inside `with`) leaves the old one.
     """
 
-    def __init__(self, table: Table, path: Path) -> None:
+    def __init__(self, table: Table, file: Location, storage: Storage) -> None:
         self.table = table
-        self.path = path
+        self.file = file
+        self._storage = storage
         self.rows = 0
         self.bytes = 0
         self.content_hash = ""
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+        self._temporary: Path | None = None
         self._sink: ParquetSink | None = None
         self._spills: list[Path] = []
         self._spilled_rows = 0
@@ -88,8 +60,7 @@ class TableWriter:
     def flush(self) -> None:
         """Frees the memory of rows that wait for a row group to be full: they wait on disk."""
         if self._pending:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            spill = self._temporary.with_suffix(f".{len(self._spills)}{TEMPORARY_SUFFIX}")
+            spill = self._staged().with_suffix(f".{len(self._spills)}{TEMPORARY_SUFFIX}")
             self._spills.append(spill)
             try:
                 pl.concat(self._pending).write_ipc(spill, compression="lz4")
@@ -109,9 +80,8 @@ class TableWriter:
         if self.content_hash:
             return
         if self._sink is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             frame = pl.concat(waiting) if (waiting := self._waiting()) else self.table.empty()
-            self.bytes, self.content_hash = write_small(self._temporary, frame)
+            self.bytes, self.content_hash = write_small(self._staged(), frame, durable=self._storage.durable)
         else:
             self.end()
             self.bytes, self.content_hash = self._sink.wait()
@@ -119,24 +89,28 @@ class TableWriter:
     def commit(self) -> None:
         """Puts the new file in place of the old one."""
         self.close()
-        self._temporary.replace(self.path)
-        fsync_folder(self.path.parent)
+        self._storage.put_file(self.file, self._staged(), self.content_hash)
 
     def discard(self) -> None:
         """Removes what was written; the old file stays."""
         if self._sink is not None:
             self._sink.abort()
         for p in (self._temporary, *self._spills):
-            p.unlink(missing_ok=True)
+            if p is not None:
+                p.unlink(missing_ok=True)
 
     def _hand_over(self) -> None:
         waiting = self._waiting()
         if not waiting:
             return
         if self._sink is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._sink = ParquetSink(self._temporary, waiting[0].schema)
+            self._sink = ParquetSink(self._staged(), waiting[0].schema, durable=self._storage.durable)
         self._sink.put(pl.concat(waiting))
+
+    def _staged(self) -> Path:
+        if self._temporary is None:
+            self._temporary = self._storage.staged(self.file)
+        return self._temporary
 
     def _waiting(self) -> list[pl.DataFrame]:
         """The rows that wait on disk and in memory, in order; they wait no longer."""

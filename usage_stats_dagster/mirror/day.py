@@ -52,8 +52,8 @@ def day_rows(
 
 def _scan(lake: Lake, table: Table, idsite: int, day: date) -> pl.LazyFrame:
     """The day with every column that it has: a scan by the schema leaves custom variables and dimensions out."""
-    path = lake.part(table, idsite, day)
-    return pl.scan_parquet(path, hive_partitioning=False, glob=False) if path.exists() else table.empty().lazy()
+    source = lake.source(lake.part(table, idsite, day))
+    return pl.scan_parquet(source, hive_partitioning=False, glob=False) if source is not None else table.empty().lazy()
 
 
 def _buckets(events: pl.LazyFrame) -> Iterator[tuple[int, int]]:

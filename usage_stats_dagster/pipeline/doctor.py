@@ -5,12 +5,10 @@ What belongs here: looking, and saying what to do. What does not: mending (a run
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import polars as pl
 
 from usage_stats_dagster.index.interface import Selection
-from usage_stats_dagster.lake.sink import file_hash
+from usage_stats_dagster.lake.storage import Location
 from usage_stats_dagster.ledger.tables import DayStatus
 from usage_stats_dagster.pipeline.imports import find
 from usage_stats_dagster.pipeline.workspace import Workspace
@@ -39,18 +37,19 @@ def examine(ws: Workspace) -> pl.DataFrame:
 
 
 def _hits(ws: Workspace, rows: list[tuple[str, str, str]]) -> None:
-    named: set[Path] = set()
+    named: set[Location] = set()
     for log in ws.ledger.logs():
         for r in ws.ledger.log_days(log["idsite"]):
             if r["identity"] != log["identity"] or not r["hits"]:
                 continue
             path = ws.lake.hits_file(HITS, log["idsite"], r["day"], r["identity"])
             named.add(path)
-            if not path.exists():
+            stored = ws.lake.content_hash(path)
+            if stored is None:
                 rows.append(("lake", "wrong", f"{path}: gone; touch {log['path']} and run again"))
-            elif file_hash(path) != r["hits_hash"]:
+            elif stored != r["hits_hash"]:
                 rows.append(("lake", "wrong", f"{path}: not what was imported; touch {log['path']} and run again"))
-    orphans = [p for p in (ws.lake.root / HITS.name).rglob("*.parquet") if p not in named]
+    orphans = [p for p in ws.lake.walk(HITS) if p.name.endswith(".parquet") and p not in named]
     rows += [
         ("lake", "note", f"{p}: no log of the ledger has it; nothing counts it, it may be deleted") for p in orphans
     ]
@@ -68,7 +67,7 @@ def _days(ws: Workspace, rows: list[tuple[str, str, str]]) -> None:
         for table in (VISITS, EVENTS, METRICS_TABLE, DOCUMENTS):
             day = first if table is DOCUMENTS else r["day"]
             manifest = ws.lake.manifest(table, r["idsite"], day)
-            if manifest is None or file_hash(ws.lake.part(table, r["idsite"], day)) != manifest.content_hash:
+            if manifest is None or ws.lake.content_hash(ws.lake.part(table, r["idsite"], day)) != manifest.content_hash:
                 rows.append(
                     (
                         "lake",

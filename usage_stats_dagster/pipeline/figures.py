@@ -6,7 +6,6 @@ What does not: the rules (`metrics/`), the documents' fields (`documents/`).
 
 from __future__ import annotations
 
-import calendar
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from itertools import pairwise
@@ -148,15 +147,15 @@ def _period(ws: Workspace, site: Site, day: date) -> tuple[date, list[date]]:
     if site.grain == "day":
         return day, [day]
     first = day.replace(day=1)
-    last = calendar.monthrange(day.year, day.month)[1]
-    days = [first + timedelta(k) for k in range(last)]
-    return first, [d for d in days if ws.lake.part(METRICS_TABLE, site.id, d).exists()]
+    return first, ws.lake.days_of_month(METRICS_TABLE, site.id, first)
 
 
 def _remove_other_grain(ws: Workspace, site: Site, first: date) -> None:
     """A site's month has one grain: the day's documents and the month's side by side would double every sum."""
-    month = [first.replace(day=1) + timedelta(k) for k in range(calendar.monthrange(first.year, first.month)[1])]
-    for d in month:
+    month = first.replace(day=1)
+    # A month's document lies on its first day; a document of any other day is a day's.
+    others = [month] if site.grain == "day" else ws.lake.days_of_month(DOCUMENTS, site.id, month)
+    for d in others:
         if d == first:
             continue
         m = ws.lake.manifest(DOCUMENTS, site.id, d)

@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from pathlib import Path
 from typing import Any
 
 import orjson
 import polars as pl
 
+from usage_stats_dagster.lake.storage import Location
 from usage_stats_dagster.lake.store import Lake
-from usage_stats_dagster.lake.writer import TableWriter, write_atomically
+from usage_stats_dagster.lake.writer import TableWriter
 from usage_stats_dagster.ledger.tables import LogStatus
 from usage_stats_dagster.logs.discover import FoundLog
 from usage_stats_dagster.logs.identity import Head
@@ -66,7 +66,7 @@ class ImportedLog:
         for w in self.hits.values():
             w.commit()
         self.rejects.commit()
-        with TableWriter(SAMPLES, side_file(lake, "samples", idsite, identity, "parquet")) as w:
+        with lake.file_writer(SAMPLES, side_file(lake, "samples", idsite, identity, "parquet")) as w:
             w.append(self.sample.rename("hash").to_frame())
             w.commit()
         for name in {*old_identities, identity}:
@@ -99,7 +99,7 @@ class ImportedLog:
         outcomes = self.outcomes.to_dicts()
         days = self._day_rows()
         manifest = {"log": values, "outcomes": outcomes, "days": days}
-        write_atomically(
+        lake.put_bytes(
             side_file(lake, "imports", idsite, identity, "json"), orjson.dumps(manifest, option=orjson.OPT_SORT_KEYS)
         )
         return values, outcomes, days
@@ -131,7 +131,7 @@ def parse_log(lake: Lake, found: FoundLog, head: Head, options: ReadOptions, pro
     idsite, identity = found.idsite, head.identity
     reader = LogReader(found.path, options)
     hits: dict[date, TableWriter] = {}
-    rejects = TableWriter(REJECTS, side_file(lake, "rejects", idsite, identity, "parquet"))
+    rejects = lake.file_writer(REJECTS, side_file(lake, "rejects", idsite, identity, "parquet"))
     outcomes: list[pl.DataFrame] = []
     samples: list[pl.Series] = []
     robots: dict[date, int] = {}
@@ -144,7 +144,7 @@ def parse_log(lake: Lake, found: FoundLog, head: Head, options: ReadOptions, pro
                 rejects.append(block.rejects)
             for day, part in _by_day(block.hits.with_columns(pl.lit(identity).alias("log_identity"))):
                 if day not in hits:
-                    hits[day] = TableWriter(HITS, lake.hits_file(HITS, idsite, day, identity))
+                    hits[day] = lake.file_writer(HITS, lake.hits_file(HITS, idsite, day, identity))
                 hits[day].append(part)
                 robots[day] = robots.get(day, 0) + part.height - part["robot"].null_count()
             while sum(w.pending_rows for w in hits.values()) > _PENDING_ROWS:
@@ -173,7 +173,7 @@ def _by_day(hits: pl.DataFrame) -> Iterator[tuple[date, pl.DataFrame]]:
     yield from ((day, part) for (day,), part in parts.items())
 
 
-def side_file(lake: Lake, kind: str, idsite: int, identity: str, suffix: str) -> Path:
+def side_file(lake: Lake, kind: str, idsite: int, identity: str, suffix: str) -> Location:
     """Where a log's manifest (imports), rejects or sample of lines lie."""
     return lake.root / kind / f"idsite={idsite}" / f"{identity}.{suffix}"
 

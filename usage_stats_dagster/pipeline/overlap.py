@@ -29,10 +29,10 @@ def overlapping(ws: Workspace, parsed: ImportedLog, known: RowMapping | None) ->
     }
     mine = parsed.sample.sort()
     for identity, name in sorted(others.items()):
-        path = side_file(ws.lake, "samples", parsed.found.idsite, identity, "parquet")
-        if not path.exists():
+        source = ws.lake.source(side_file(ws.lake, "samples", parsed.found.idsite, identity, "parquet"))
+        if source is None:
             continue
-        theirs = pl.read_parquet(path, schema=SAMPLES.schema)["hash"].sort()
+        theirs = pl.read_parquet(source, schema=SAMPLES.schema)["hash"].sort()
         if not mine.len() or not theirs.len():
             continue
         # Below the smaller of both largest hashes each sample is complete, so shares can be compared.

@@ -220,7 +220,7 @@ def hits_balance(ws: Workspace, sites: Sequence[int], days: Sequence[date]) -> l
             inputs = ws.ledger.day_inputs(s, day)
             if inputs or hits.get(day):
                 files = [ws.lake.hits_file(HITS, s, day, i.identity) for i in inputs]
-                stored = ws.lake.scan_files(HITS, [f for f in files if f.exists()]).select(pl.len()).collect().item()
+                stored = ws.lake.scan_found(HITS, files).select(pl.len()).collect().item()
                 rows.append((f"site {s}, {day}", stored, hits.get(day, 0)))
     return rows
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
 
 import polars as pl
 import xxhash
 
 from usage_stats_dagster.items.version import version as items_version
+from usage_stats_dagster.lake.storage import Location
 from usage_stats_dagster.lake.store import LakeError, Manifest
 from usage_stats_dagster.ledger.ledger import DayInput
 from usage_stats_dagster.ledger.tables import DayStatus
@@ -107,7 +107,7 @@ def shares(total: int, most: int) -> list[int]:
 
 
 def _hits(
-    ws: Workspace, site: Site, lookups: Lookups, files: list[Path], total: int
+    ws: Workspace, site: Site, lookups: Lookups, files: list[Location], total: int
 ) -> Iterator[tuple[pl.DataFrame, Said]]:
     """The day's hits as `in_order` gives them, cut between visitors; tables made of one after the other are sorted."""
     judges = Judges(site, lookups.referrers)
@@ -144,7 +144,7 @@ def head_hash(head: pl.DataFrame) -> str:
     return xxhash.xxh3_128_hexdigest(head.sort(head.columns, nulls_last=True).write_csv().encode())
 
 
-def _hits_path(ws: Workspace, idsite: int, day: date, i: DayInput) -> Path:
+def _hits_path(ws: Workspace, idsite: int, day: date, i: DayInput) -> Location:
     path = ws.lake.hits_file(HITS, idsite, day, i.identity)
     if not path.exists():
         msg = (

@@ -22,7 +22,6 @@ import sqlalchemy as sa
 
 from usage_stats_dagster.index.interface import DocumentIndex
 from usage_stats_dagster.index.open import open_index
-from usage_stats_dagster.lake.lock import locked
 from usage_stats_dagster.lake.store import Lake
 from usage_stats_dagster.ledger.ledger import Ledger
 from usage_stats_dagster.lookups.all import Lookups, lookups_for
@@ -100,7 +99,7 @@ class Workspace:
     @_opened_once
     def lake(self) -> Lake:
         """The tables."""
-        lake = Lake(self.settings.storage.root)
+        lake = Lake(self.settings.storage)
         lake.ready()
         return lake
 
@@ -146,7 +145,7 @@ class Workspace:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """The one writer of this lake, for the length of a stage."""
-        with locked(self._state_folder() / "writer.lock"):
+        with self.lake.writing(self._state_folder() / "writer.lock"):
             yield
 
     @contextmanager

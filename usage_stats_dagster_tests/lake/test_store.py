@@ -14,6 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from usage_stats_dagster.lake.local import LocalStorage
 from usage_stats_dagster.lake.lock import LockedError, locked
 from usage_stats_dagster.lake.sink import ROW_GROUP
 from usage_stats_dagster.lake.store import Lake, LakeError, Manifest
@@ -44,7 +45,7 @@ def commit(lake: Lake, frame: pl.DataFrame, mark: str = "m") -> Manifest:
 
 
 def write(path: Path, whole: pl.DataFrame, cuts: list[int]) -> None:
-    with TableWriter(METRICS_TABLE, path) as w:
+    with TableWriter(METRICS_TABLE, path, LocalStorage(path.parent)) as w:
         for start, end in pairwise(cuts):
             w.append(whole[start:end].select(*METRICS_TABLE.columns))
         w.commit()
@@ -71,7 +72,7 @@ def test_bytes_do_not_depend_on_how_rows_were_handed_over(tmp_path: Path) -> Non
 
 def test_rows_that_wait_on_disk_come_in_their_place(tmp_path: Path) -> None:
     whole = METRICS_TABLE.conform(rows(1000).select(*METRICS_TABLE.columns))
-    with TableWriter(METRICS_TABLE, tmp_path / "part-0.parquet") as w:
+    with TableWriter(METRICS_TABLE, tmp_path / "part-0.parquet", LocalStorage(tmp_path)) as w:
         for start in range(0, 1000, 100):
             w.append(whole[start : start + 100])
             if start % 300 == 0:
@@ -101,7 +102,7 @@ def test_a_split_has_every_row_in_its_range(tmp_path: Path, ranges: int) -> None
     files = []
     for name, start in (("a", 0), ("b", 50)):
         files.append(tmp_path / f"{name}.parquet")
-        with TableWriter(METRICS_TABLE, files[-1]) as w:
+        with lake.file_writer(METRICS_TABLE, files[-1]) as w:
             w.append(rows(100, start).select(*METRICS_TABLE.columns))
             w.commit()
     edges = [150 * k // ranges for k in range(ranges + 1)]
