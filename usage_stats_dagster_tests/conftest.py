@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from usage_stats_dagster_tests.s3_server import S3Server
 
 REQUIRED = "USAGE_STATS_REQUIRE_SERVICES"
 """Set in CI: a test of a real service that skips there has failed."""
@@ -19,10 +22,18 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.T
     for name in list(os.environ):
         if name.startswith("USAGE_STATS_") and not name.startswith("USAGE_STATS_TEST_") and name != REQUIRED:
             monkeypatch.delenv(name)
-    for name in ("DAGSTER_HOME", "PGDATABASE", "USAGE_STATS_SECRET"):
+    for name in ("DAGSTER_HOME", "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "PGDATABASE", "USAGE_STATS_SECRET"):
         monkeypatch.delenv(name, raising=False)
     if Path("usage_stats.toml").exists():
         monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server; tests make buckets of their own on it."""
+    from usage_stats_dagster_tests.s3_server import s3_server  # boto3 costs half a second
+
+    yield from s3_server(tmp_path_factory.mktemp("s3"))
 
 
 @pytest.hookimpl(hookwrapper=True)

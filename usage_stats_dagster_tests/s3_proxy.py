@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 Fault = str | None
 """None: pass it on. "503", "429", …: refuse it. "cut": break the connection before the server sees it. "half": break it in the
-middle of the body sent up. "lost": the server does it, the answer is lost. "torn": half of the answer's body."""
+middle of the body sent up. "hang": take it, and never answer. "lost": the server does it, the answer is lost. "torn": half of the answer's body."""
 
 Plan = Callable[["Request"], Fault]
 
@@ -48,6 +48,7 @@ class Proxy:
         self.faults: Counter[str] = Counter()
         self.open = self.most_open = 0
         self.lock = threading.Lock()
+        self.hanging, self.closing = threading.Event(), threading.Event()
         self._target = urlsplit(upstream)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -101,6 +102,10 @@ class Proxy:
                     self.rfile.read(length // 2)
                     return self._break()
                 body = self.rfile.read(length)
+                if fault == "hang":
+                    proxy.hanging.set()
+                    proxy.closing.wait()
+                    return self._break()
                 server = http.client.HTTPConnection(target.hostname or "", target.port, timeout=60)
                 try:
                     server.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
@@ -154,6 +159,7 @@ class Proxy:
         return self
 
     def __exit__(self, *_: Any) -> None:
+        self.closing.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

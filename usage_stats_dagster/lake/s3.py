@@ -88,7 +88,9 @@ class S3Storage:
         self._folder = scratch_folder(section.scratch)
         seconds = section.lease_seconds
         # A client of its own: renewing waits for no upload.
-        quick = Bucket(section, found["bucket"], timeouts=Timeouts(seconds / 12, seconds / 12), connections=1)
+        quick = Bucket(
+            section, found["bucket"], timeouts=Timeouts(seconds / 12, seconds / 12, seconds / 2), connections=1
+        )
         self._lease = Lease(quick, self._prefix + LEASE, seconds)
         self._pool = ThreadPoolExecutor(section.connections, thread_name_prefix="s3")
         self._copies = Copies(self.bucket, self._folder, self._pool)

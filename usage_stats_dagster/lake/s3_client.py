@@ -44,6 +44,10 @@ _PASSING = (HTTPClientError, IncompleteReadError, ResponseStreamingError)
 _AGAIN = {"RequestTimeout", "SlowDown", "ThrottlingException", "Throttling", "ConditionalRequestConflict"}
 
 
+Answer = dict[str, Any]
+"""What boto3 makes of an answer; a body in it is read from the connection."""
+
+
 class RefusedError(Exception):
     """A condition of the request does not hold (412), or the object is as it was (304)."""
 
@@ -54,10 +58,11 @@ class MissingError(Exception):
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds for a connection to stand, and for the next bytes of an answer."""
+    """Seconds for a connection to stand, for the next bytes of an answer, and for all tries of a request together."""
 
     connect: float = 10
     read: float = 60
+    all_tries: float = 600
 
 
 class Bucket:
@@ -68,7 +73,7 @@ class Bucket:
     ) -> None:
         self.name = name
         self.server = section.endpoint or "AWS"
-        timeouts = timeouts or Timeouts()
+        self._timeouts = timeouts = timeouts or Timeouts()
         most = connections or section.connections
         path_style = section.path_style if section.path_style is not None else section.endpoint is not None
         self._turns = BoundedSemaphore(most)
@@ -98,15 +103,19 @@ class Bucket:
             raise LakeError(msg) from e
 
     def call(
-        self, operation: str, key: str = "", then: Callable[[dict[str, Any]], Any] | None = None, **more: Any
-    ) -> Any:
+        self,
+        operation: str,
+        key: str = "",
+        then: Callable[[Answer], Any] | None = None,
+        **more: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401  (boto3 has no types)
         """One request until it has an answer; `then` makes something of the answer within the try.
 
         Raises MissingError, RefusedError, or LakeError when it can't be had or stays away.
         """
         request = getattr(self._client, operation)
         arguments = {"Bucket": self.name, **({"Key": key} if key else {}), **more}
-        tries, pause = 1, _FIRST_PAUSE
+        tries, pause, give_up = 1, _FIRST_PAUSE, time.monotonic() + self._timeouts.all_tries
         while True:
             try:
                 with self._turns:
@@ -130,9 +139,9 @@ class Bucket:
             except BotoCoreError as e:
                 msg = f"{self.address(key)}: {e}"
                 raise LakeError(msg) from e
-            if tries >= most:
+            if tries >= most or time.monotonic() > give_up:
                 msg = (
-                    f"{self.address(key)}: {self.server} failed {tries} times to {operation.replace('_', ' ')}, lastly with "
+                    f"{self.address(key)}: {self.server} failed {tries} times to {_verb(operation)}, lastly with "
                     f"{_short(error)}: see that it is up and reachable (storage.endpoint), then run again; what is there is whole"
                 )
                 raise LakeError(msg) from error
@@ -149,7 +158,7 @@ class Bucket:
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         code = str(error.response.get("Error", {}).get("Code", ""))
         if status == 501 or code == "NotImplemented":
-            msg = f"{self.address(key)}: {self.server} has no {operation.replace('_', ' ')}: use a server that has S3's conditional writes and uploads in parts"
+            msg = f"{self.address(key)}: {self.server} has no {_verb(operation)}: use a server that has S3's conditional writes and uploads in parts"
             raise LakeError(msg) from error
         if status >= 500 or status in (408, 429) or code in _AGAIN:
             return True
@@ -158,7 +167,7 @@ class Bucket:
         if status == 404 and code != "NoSuchBucket":
             raise MissingError(code) from error
         way = self._way_out(status, code)
-        msg = f"{self.address(key)}: {self.server} refused to {operation.replace('_', ' ')} ({status} {_short(error)}): {way}"
+        msg = f"{self.address(key)}: {self.server} refused to {_verb(operation)} ({status} {_short(error)}): {way}"
         raise LakeError(msg) from error
 
     def _way_out(self, status: int, code: str) -> str:
@@ -174,6 +183,10 @@ class Bucket:
                 "DeleteObject, ListBucket, ListBucketMultipartUploads and AbortMultipartUpload there"
             )
         return "correct storage.root, storage.endpoint or storage.region"
+
+
+def _verb(operation: str) -> str:
+    return operation.removesuffix("_v2").replace("_", " ")
 
 
 def _short(error: Exception) -> str:

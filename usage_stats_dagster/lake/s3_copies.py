@@ -16,9 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from usage_stats_dagster.lake.s3_client import Bucket, MissingError, RefusedError
+from usage_stats_dagster.lake.s3_client import Answer, Bucket, MissingError, RefusedError
 
 CHUNK = 8 << 20
 """Bytes asked for in one request. Objects up to this size are one GET."""
@@ -108,7 +108,7 @@ class _ReplacedError(Exception):
     """The object became another one while it was fetched."""
 
 
-def _receive(answer: dict[str, Any], file: BinaryIO, at: int) -> dict[str, Any]:
+def _receive(answer: Answer, file: BinaryIO, at: int) -> Answer:
     """Writes the answer's body at its place; a broken one raises and is asked for again."""
     body = answer["Body"]
     while block := body.read(_BLOCK):

@@ -24,7 +24,7 @@ from typing import Any
 import orjson
 
 from usage_stats_dagster.lake.lock import LockedError
-from usage_stats_dagster.lake.s3_client import Bucket, MissingError, RefusedError
+from usage_stats_dagster.lake.s3_client import Answer, Bucket, MissingError, RefusedError
 from usage_stats_dagster.lake.storage import LakeError
 
 PATIENCE = 3600.0
@@ -124,7 +124,7 @@ class Lease:
                 raise LakeError(msg)
 
     def _look(self) -> _Seen | None:
-        def read(answer: dict[str, Any]) -> _Seen:
+        def read(answer: Answer) -> _Seen:
             date = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
             age = (date - answer["LastModified"]).total_seconds()
             try:

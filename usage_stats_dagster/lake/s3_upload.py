@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from usage_stats_dagster.lake.s3_client import Bucket, MissingError, RefusedError
+from usage_stats_dagster.lake.s3_client import Answer, Bucket, MissingError, RefusedError
 from usage_stats_dagster.lake.storage import LakeError
 
 HASH = "xxh3-128"
@@ -85,9 +85,9 @@ class Uploads:
         finally:
             os.close(fd)
 
-    def _head(self, key: str) -> dict[str, Any] | None:
+    def _head(self, key: str) -> Answer | None:
         try:
-            found: dict[str, Any] = self._bucket.call("head_object", key)
+            found: Answer = self._bucket.call("head_object", key)
         except MissingError:
             return None
         return found

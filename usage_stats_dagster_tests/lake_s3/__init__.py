@@ -1,0 +1,1 @@
+"""Tests of the lake in a bucket, against a real S3 server."""
