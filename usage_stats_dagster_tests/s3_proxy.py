@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 Fault = str | None
 """None: pass it on. "503", "429", …: refuse it. "cut": break the connection before the server sees it. "half": break it in the
@@ -27,7 +27,7 @@ class Request:
     """What a plan sees of a request: method, path with query, and its number among all requests (from 0)."""
 
     def __init__(self, method: str, path: str, number: int) -> None:
-        self.method, self.path, self.number = method, path, number
+        self.method, self.path, self.number = method, unquote(path), number
 
     @property
     def kind(self) -> str:
