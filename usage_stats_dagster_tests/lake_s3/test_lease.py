@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Iterator
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -27,6 +28,15 @@ from usage_stats_dagster_tests.s3_proxy import Proxy, Request
 pytestmark = pytest.mark.services
 
 SPAWN = multiprocessing.get_context("spawn")
+
+
+@pytest.fixture(autouse=True)
+def _no_child_stays() -> Iterator[None]:
+    """Not even one that stands still."""
+    yield
+    for child in multiprocessing.active_children():
+        child.kill()
+        child.join()
 
 
 def lease(bucket: Bucket, seconds: float = lakes.LEASE) -> Lease:
@@ -67,7 +77,7 @@ def test_a_live_holder_keeps_it_beyond_its_seconds_and_is_named(bucket: Bucket) 
     child.join()
     started = time.monotonic()
     with lease(bucket).held(lambda: None):
-        assert time.monotonic() - started < 1, "it was given back, so nobody waits for it to run out"
+        assert time.monotonic() - started < lakes.LEASE / 2, "it was given back, so nobody waits for it to run out"
 
 
 def test_a_dead_holders_turn_ends(bucket: Bucket) -> None:
@@ -76,7 +86,7 @@ def test_a_dead_holders_turn_ends(bucket: Bucket) -> None:
     child.join()
     started = time.monotonic()
     with lease(bucket).held(lambda: None):
-        assert time.monotonic() - started < lakes.LEASE + 3
+        assert time.monotonic() - started < 2 * lakes.LEASE
 
 
 def test_a_holder_that_stood_still_must_not_write_on(bucket: Bucket) -> None:
@@ -85,8 +95,8 @@ def test_a_holder_that_stood_still_must_not_write_on(bucket: Bucket) -> None:
     lake = bucket.lake()
     with lake.writing(LOCK):
         made = write(lake, rows(3), "the second")
-        go_on.set()
         os.kill(child.pid or 0, signal.SIGCONT)
+        go_on.set()
         assert "lost its turn to write" in said.get(timeout=30)
     child.join()
     assert lake.manifest(METRICS_TABLE, 1, DAY) == made
@@ -102,7 +112,7 @@ def test_it_is_lost_when_the_server_is_away_for_too_long(bucket: Bucket, proxy: 
             time.sleep(lakes.LEASE)
             one.check()
 
-    with pytest.raises(LeaseLostError, match=r"longer than storage\.lease_seconds = 2"):
+    with pytest.raises(LeaseLostError, match=r"longer than storage\.lease_seconds = 5"):
         work()
     proxy.plan = lambda _: None
     with lease(bucket).held(lambda: None):
