@@ -15,6 +15,7 @@ from usage_stats_dagster.defs.postgres_mirror import MIRROR_ASSETS
 from usage_stats_dagster.defs.sensors import log_folder_sensor, stragglers_schedule
 from usage_stats_dagster.defs.visits_events import visits_events
 from usage_stats_dagster.resources.platform import PlatformResource
+from usage_stats_dagster.resources.s3 import s3_resources
 
 ASSETS = [
     imported_logs,
@@ -33,6 +34,6 @@ defs = dg.Definitions(
     jobs=JOBS,
     sensors=[log_folder_sensor],
     schedules=[stragglers_schedule],
-    resources={"platform": PlatformResource()},
+    resources={"platform": PlatformResource(), **s3_resources()},
     executor=dg.in_process_executor,  # a step in a process of its own costs two seconds, more than most days' work
 )
