@@ -126,7 +126,8 @@ def router(summary: Callable[[], Summary]) -> APIRouter:
     """The endpoint `/v2/summary/stats/{kind}`, by GET and POST."""
     routes = APIRouter(prefix="/v2/summary", tags=["iDigBio"])
 
-    @routes.api_route("/stats/{kind}", methods=["GET", "POST"], operation_id="summary_stats")
+    @routes.get("/stats/{kind}")
+    @routes.post("/stats/{kind}")
     async def stats(kind: str, request: Request) -> Response:
         """Figures of collections by date: usage (`search`, `fields`) or how many items were in use (`api`, `digest`).
 
