@@ -67,6 +67,13 @@ def platform(request, tmp_path_factory) -> Iterator[tuple[Settings, DocumentInde
         yield settings, documents
 
 
+def _server(request: pytest.FixtureRequest) -> str:
+    try:
+        return request.getfixturevalue("opensearch")
+    except pytest.FixtureLookupError:
+        pytest.skip("no OpenSearch for tests")
+
+
 def _opened(settings: Settings) -> DocumentIndex:
     try:
         return open_index(settings, create=True)
