@@ -13,11 +13,13 @@ import tomllib
 from datetime import UTC, date, datetime, time
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from usage_stats_dagster.settings_api import ApiSection, Collections
 
 CONFIG_VARIABLE = "USAGE_STATS_CONFIG"
 DEFAULT_CONFIG = "usage_stats.toml"
@@ -261,6 +263,8 @@ class Settings(BaseSettings):
     index: IndexSection = IndexSection()
     rules: RulesSection = RulesSection()
     sites: tuple[Site, ...] = ()
+    api: ApiSection = ApiSection()
+    collections: Collections = ()
     logs_dir: str = "logs"
 
     @classmethod
@@ -366,10 +370,10 @@ def _keys_near(loc: tuple[int | str, ...]) -> list[str]:
         if isinstance(part, int):
             continue
         field = model.model_fields.get(part)
-        if part == "sites":
-            model = Site
-        elif field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            model = field.annotation
+        inner = (
+            [field.annotation, *get_args(field.annotation)] if field is not None else []
+        )  # a section, or a tuple of them
+        model = next((i for i in inner if isinstance(i, type) and issubclass(i, BaseModel)), model)
     return list(model.model_fields)
 
 
