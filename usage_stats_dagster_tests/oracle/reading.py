@@ -78,6 +78,12 @@ def read(line: bytes, site: Site, world: World) -> Reading:
     return Reading("hit", day, hit)
 
 
+def readable(line: bytes) -> bool:
+    """Whether the line has the form of the log, its time included: a log needs one such line to be known for a log."""
+    found = _LINE.match(line.decode("utf-8", "backslashreplace"))
+    return found is not None and _time(found["time"]) is not None
+
+
 def _time(text: str) -> datetime | None:
     try:
         return datetime.strptime(text, "%d/%b/%Y:%H:%M:%S %z").astimezone(UTC)
