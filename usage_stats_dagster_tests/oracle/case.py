@@ -10,15 +10,19 @@ import bz2
 import gzip
 import lzma
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
+import sqlalchemy as sa
 import zstandard
 
+from usage_stats_dagster.ledger.ledger import Ledger
 from usage_stats_dagster_tests.oracle.compare import differences
 from usage_stats_dagster_tests.oracle.delivery import Delivery, Step
 from usage_stats_dagster_tests.oracle.reading import readable
@@ -32,6 +36,9 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "zst": zstandard.compress,
 }
 WRITING_SECONDS = 3600
+
+on_failure: list[Callable[[Case, BaseException], None]] = []
+"""Called with a case that failed, while its folder is still there."""
 
 
 @dataclass
@@ -99,13 +106,31 @@ class Case:
                 assert platform.files("metrics", "documents") == before, f"a re-run changed bytes\n{self.told()}"
 
 
+@cache
+def _new_ledger() -> bytes:
+    """An empty ledger: its migrations cost as much as a site's day."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ledger.db"
+        Ledger(f"sqlite:///{path}").rows(sa.select(sa.literal(1)))
+        connection = sqlite3.connect(path)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+        return path.read_bytes()
+
+
 @contextmanager
 def case(world: World, delivery: Delivery) -> Iterator[Case]:
     """On a new platform, in a folder that is gone afterwards (in memory where there is such a place)."""
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="world-", dir=memory if memory.is_dir() else None))
     grace = WRITING_SECONDS if delivery.has_halves else 0
+    it = Case(world, delivery, Platform.make(folder, **platform_settings(world, grace_seconds=grace)))
     try:
-        yield Case(world, delivery, Platform.make(folder, **platform_settings(world, grace_seconds=grace)))
+        (folder / "ledger.db").write_bytes(_new_ledger())
+        yield it
+    except BaseException as e:
+        for tell in on_failure:
+            tell(it, e)
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
