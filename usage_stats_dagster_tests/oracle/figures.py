@@ -22,6 +22,7 @@ STEPS = {
     "lareferencia": ("robots", "behaviour", "assets", "unidentified"),
     "counter": ("robots", "behaviour", "assets", "unidentified", "not_delivered", "double_click"),
 }
+ACTS = {"investigation": "view", "request": "download", "search": "search"}
 Row = dict[str, int]
 
 
@@ -76,9 +77,11 @@ def figures(visits: Sequence[Visit], tail: Sequence[Event], world: World) -> Fig
 
 
 def kind(e: Event) -> str:
-    """view, download or search: the platform's rules say so, else the type of the action."""
+    """view, download, search, other: the platform's rules say so; of pages that they don't know the type of the action."""
+    if e.act in ACTS:
+        return ACTS[e.act]
     by_type = {DOWNLOAD: "download", SEARCH: "search"}.get(e.action_type, "view")
-    return {"investigation": "view", "request": "download", "search": "search"}.get(e.act or "", by_type)
+    return "other" if (by_type, e.act) == ("search", "none") else by_type
 
 
 def dropped(e: Event, vocabulary: str, world: World, *, visit_known: bool = True) -> str:

@@ -50,7 +50,10 @@ def came_from(referrer: str | None, site_url: str | None) -> tuple[int, str | No
 
 @dataclass(frozen=True)
 class Page:
-    """Path and query, and what it is: identifier (`{host}` as in the documents) and act; both None for no item's."""
+    """Path and query, and what it is: identifier (`{host}` as in the documents) and act.
+
+    The act is `none` where the platform's rules know that it is none, None where they don't know the page.
+    """
 
     path: str
     identifier: str | None = None
@@ -68,16 +71,17 @@ PAGES: dict[str, tuple[Page, ...]] = {
         Page("/bitstream/123/1/2/b.html", "oai:{host}:123/1", "request"),
         Page("/xmlui/handle/123/2", "oai:{host}:123/2", "investigation"),
         Page("/handle/123/1-v2", "oai:{host}:123/1-v2", "investigation"),
-        Page("/bitstream/handle/123/1/license.txt"),
-        Page("/bitstream/handle/123/1/a.pdf.jpg"),
+        Page("/bitstream/handle/123/1/license.txt", None, "none"),
+        Page("/bitstream/handle/123/1/a.pdf.jpg", None, "none"),
         Page("/discover?query=water", None, "search"),
+        Page("/discover?query=water&page=2", None, "none"),
         Page("/browse"),
     ),
     "dspace7": (
         Page(f"/items/{_UUID}", _UUID, "investigation"),
         Page(f"/bitstreams/{_UUID}/download", _UUID, "request"),
         Page(f"/server/api/core/bitstreams/{_UUID}/content", _UUID, "request"),
-        Page(f"/server/api/core/items/{_UUID}"),
+        Page(f"/server/api/core/items/{_UUID}", None, "none"),
         Page("/handle/123/1-v2", "oai:{host}:123/1-v2", "investigation"),
         Page("/search?query=water", None, "search"),
         Page("/home"),
@@ -89,6 +93,7 @@ PAGES: dict[str, tuple[Page, ...]] = {
         Page("/j/article/view/8/html", "oai:{host}:article/8", "request"),
         Page("/j/preprint/view/8-v2", "oai:{host}:preprint/8-v2", "investigation"),
         Page("/index.php/j/search?query=water", None, "search"),
+        Page("/index.php/j/search?query=water&searchPage=2", None, "none"),
         Page("/index.php/j/about"),
     ),
     "scielo": (
@@ -111,7 +116,7 @@ PAGES: dict[str, tuple[Page, ...]] = {
         Page("/records/12", "oai:{host}:12", "investigation"),
         Page("/records/12/files/data.csv", "oai:{host}:12", "request"),
         Page("/api/records/12/files/data.csv/content", "oai:{host}:12", "request"),
-        Page("/api/records/12"),
+        Page("/api/records/12", None, "none"),
         Page("/doi/10.5281/zenodo.12", "10.5281/zenodo.12", "investigation"),
         Page("/search?q=water", None, "search"),
         Page("/communities"),
