@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import Phase, settings
 
 REQUIRED = "USAGE_STATS_REQUIRE_SERVICES"
 """Set in CI: a test of a real service that skips there has failed."""
+
+settings.register_profile("mutations", phases=[Phase.explicit, Phase.generate])
+"""For `mutations.py`: stop at the first failure, don't make it smaller."""
 
 
 @pytest.fixture(autouse=True)

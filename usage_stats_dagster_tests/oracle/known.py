@@ -26,6 +26,7 @@ ADDRESSES: dict[str, tuple[str, str, str]] = {
     "83.32.1.2": ("83.32.1.2", "83.32.0.0", "es"),
     "2804:14c:1::1": ("2804:14c:1::1", "2804:14c:1::", "br"),
     "::ffff:177.32.5.6": ("177.32.5.6", "177.32.0.0", "br"),
+    **{f"83.32.2.{n}": (f"83.32.2.{n}", "83.32.0.0", "es") for n in range(1, 255)},
 }
 """Address as logged: the address meant, its network (/16, /48), the country it is allocated to."""
 

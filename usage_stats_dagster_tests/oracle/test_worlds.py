@@ -4,10 +4,14 @@ A failure tells the smallest world found: settings, lines, how they arrived, and
 fresh worlds for as long as asked.
 """
 
+from datetime import date
+
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from usage_stats_dagster_tests.oracle import properties
+from usage_stats_dagster_tests.oracle.telling import telling_world
 from usage_stats_dagster_tests.oracle.worlds import World, worlds
 
 BOUNDED = {
@@ -16,6 +20,19 @@ BOUNDED = {
     "report_multiple_bugs": False,
     "suppress_health_check": list(HealthCheck),
 }
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "grain"),
+    [
+        ("UTC", date(2025, 3, 1), "month"),
+        ("Europe/Lisbon", date(2024, 10, 27), "day"),
+        ("America/Santiago", date(2025, 9, 7), "day"),
+        ("Australia/Lord_Howe", date(2025, 4, 6), "day"),
+    ],
+)
+def test_every_limit_of_every_rule(zone: str, day: date, grain: str) -> None:
+    properties.every_table_is_the_oracles(telling_world(zone, day, grain))
 
 
 @settings(max_examples=50, **BOUNDED)

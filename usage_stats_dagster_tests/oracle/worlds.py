@@ -169,10 +169,13 @@ def _clicks(draw: st.DrawFn, zone_name: str, day: date, platform: str) -> list[C
     pages = known.PAGES[platform]
     if draw(st.integers(0, 11)) == 11:
         return _burst(when, ip, agent, platform, draw(st.sampled_from(BURSTS)))
-    clicks = []
+    clicks: list[Click] = []
     for _ in range(draw(st.integers(1, 6))):
-        if draw(st.integers(0, 9)) == 9:
+        where = draw(st.integers(0, 9))
+        if where == 9:
             path = draw(st.sampled_from(known.OTHER_PATHS))
+        elif where > 4 and clicks:
+            path = clicks[-1].path
         else:
             page = draw(st.sampled_from((*pages[:3], *pages)))
             path = known.decorate(page.path, draw(st.sampled_from(("plain", "plain", "plain", *known.DECORATIONS))))
