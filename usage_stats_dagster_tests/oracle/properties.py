@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from usage_stats_dagster_tests.oracle.case import case
-from usage_stats_dagster_tests.oracle.delivery import deliveries, whole
+from usage_stats_dagster_tests.oracle.delivery import Delivery, deliveries, whole
 from usage_stats_dagster_tests.oracle.worlds import World
 
 
@@ -17,8 +17,12 @@ def every_table_is_the_oracles(world: World) -> None:
 
 
 def any_delivery_comes_to_the_same(world: World, data: st.DataObject) -> None:
-    """However the lines arrive: after each whole run what has arrived, in the end the bytes of one file a site."""
-    delivery = data.draw(deliveries(world), label="delivery")
+    """However the lines arrive."""
+    comes_to_the_same(world, data.draw(deliveries(world), label="delivery"))
+
+
+def comes_to_the_same(world: World, delivery: Delivery) -> None:
+    """After each whole run the platform is what the oracle makes of what has arrived, in the end as from one file a site."""
     with case(world, delivery) as it:
         it.carry_out(check_between=True)
         it.check()

@@ -10,6 +10,8 @@ from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from usage_stats_dagster_tests.oracle import known
+from usage_stats_dagster_tests.oracle.delivery import PACKED, Delivery, Step
+from usage_stats_dagster_tests.oracle.reading import read
 from usage_stats_dagster_tests.oracle.worlds import BURSTS, GARBAGE, Click, Site, World, moments
 
 PEOPLE = [agent for agent, robot in known.AGENTS.items() if not robot]
@@ -84,3 +86,24 @@ def telling_world(zone_name: str, day: date, grain: str = "day") -> World:
         1, "dspace", f"https://{known.HOST}", "R", "br", grain, "^/private/", merges_versions=True, lines=tuple(lines)
     )
     return World(zone_name, day, day - timedelta(1), {}, (site,))
+
+
+def telling_delivery(world: World) -> Delivery:
+    """Day by day, so that each changes the one before; short first, grown, rotated, packed, copied, old copies left."""
+    (site,) = world.sites
+    by_day: dict[date | None, list[int]] = {}
+    for place, line in enumerate(site.lines):
+        by_day.setdefault(read(line, site, world).day, []).append(place)
+    undated = by_day.pop(None, [])
+    steps: list[Step] = []
+    for n, (day, places) in enumerate(sorted(by_day.items(), key=lambda item: str(item[0]))):
+        name, lines = f"access{n}.log", tuple(places + (undated if n == 0 else []))
+        steps += [
+            Step(1, name, lines[:2], run="all"),
+            Step(1, name, lines[: len(lines) // 2], run="day" if day == world.day else "range"),
+            Step(1, name, lines, run="all"),
+            Step(1, f"{name}.1{PACKED[n % len(PACKED)]}", lines, instead_of=name),
+            Step(1, f"copy{n}", lines),
+            Step(1, f"older{n}", lines[: len(lines) // 3], run="again"),
+        ]
+    return Delivery(tuple(steps))

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from usage_stats_dagster_tests.oracle import properties
-from usage_stats_dagster_tests.oracle.telling import telling_world
+from usage_stats_dagster_tests.oracle.telling import telling_delivery, telling_world
 from usage_stats_dagster_tests.oracle.worlds import World, worlds
 
 BOUNDED = {
@@ -33,6 +33,11 @@ BOUNDED = {
 )
 def test_every_limit_of_every_rule(zone: str, day: date, grain: str) -> None:
     properties.every_table_is_the_oracles(telling_world(zone, day, grain))
+
+
+def test_days_one_after_another_with_all_that_happens_to_files() -> None:
+    world = telling_world("America/Sao_Paulo", date(2025, 6, 1))
+    properties.comes_to_the_same(world, telling_delivery(world))
 
 
 @settings(max_examples=50, **BOUNDED)
