@@ -103,7 +103,10 @@ def main(wanted: list[str]) -> int:
             survived += not found
             names = ", ".join([*found[:SHOWN], *(["…"] if len(found) > SHOWN else [])])
             verdict = "caught" if found else "SURVIVED"
-            print(f"{n:>3}/{len(chosen)}  {verdict:<8}  {m.rule:<55}  {time.monotonic() - start:>4.0f} s  {names}", flush=True)
+            print(
+                f"{n:>3}/{len(chosen)}  {verdict:<8}  {m.rule:<55}  {time.monotonic() - start:>4.0f} s  {names}",
+                flush=True,
+            )
     print(f"{len(chosen) - survived} of {len(chosen)} caught")
     return 1 if survived else 0
 
@@ -121,7 +124,18 @@ def _caught(root: Path, m: Mutation) -> list[str]:
 
 def _failing(root: Path, tests: list[str]) -> list[str]:
     first = ["-x"] if tests == [ORACLE] else []
-    command = [sys.executable, "-m", "pytest", "-q", *first, "--tb=no", "-p", "no:cacheprovider", "--hypothesis-profile=mutations", *tests]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        *first,
+        "--tb=no",
+        "-p",
+        "no:cacheprovider",
+        "--hypothesis-profile=mutations",
+        *tests,
+    ]
     env = {**os.environ, "PYTHONPATH": str(root)}
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1):

@@ -155,7 +155,9 @@ def _judge_urls(distinct: pl.Series, site: Site) -> pl.Series:
     """What each URL (path and query, or in full) says: a struct of page, prefix, download, keyword, campaign and item."""
     full = pl.DataFrame({"url": distinct}).select(full_urls(c("url"), pl.lit(None, pl.String), site.url)).to_series()
     items = explain(distinct, site)
-    known = c("rule").is_not_null()  # a rule may know that a URL is no act about an item: a result's next page, a thumbnail
+    known = c(
+        "rule"
+    ).is_not_null()  # a rule may know that a URL is no act about an item: a result's next page, a thumbnail
     act = items.select(pl.coalesce("item_action", pl.when(known).then(pl.lit(NO_ACT)))).to_series()
     identifier, _ = map_identifiers(items["identifier"], site.identifier_map)
     pages = page_urls(full)
