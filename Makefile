@@ -9,7 +9,7 @@ DEMO := $(CURDIR)/demo
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test lint types check bench clean
+.PHONY: help setup demo dev test lint types check soak mutations bench clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -41,5 +41,12 @@ types: setup ## Check types, strictly, on everything below the Dagster layer
 
 check: lint types test ## What CI runs
 
+SECONDS ?= 600
+soak: setup ## Try fresh worlds against the oracle for SECONDS=600; what fails is kept in soak-failures/
+	@$(BIN)/python -m usage_stats_dagster_tests.soak --seconds $(SECONDS)
+
+mutations: setup ## Break each rule once and show which tests notice
+	@$(BIN)/python -m usage_stats_dagster_tests.mutations
+
 clean: ## Remove what was made here, but for the venv
-	rm -rf demo data .pytest_cache .mypy_cache .ruff_cache benchmarks/data
+	rm -rf demo data .pytest_cache .mypy_cache .ruff_cache benchmarks/data soak-failures

@@ -144,7 +144,7 @@ EVENTS = Table(
         "http_method": "null from Matomo",
         "http_status": "null from Matomo",
         "identifier": "the item, after normalising and mapping; null when the URL is no item's",
-        "item_action": "investigation or request (COUNTER), search, outlink; null when the URL is no item's",
+        "item_action": "investigation or request (COUNTER), search, outlink; none: a rule knows the URL for no act about an item; null: no rule knows it",
         "country_item": "the item's country (aggregators), upper case",
         "robot": "null, or the rule that says so",
         "log_identity": "null from Matomo",

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import Phase, settings
 
 if TYPE_CHECKING:
     from usage_stats_dagster_tests.s3_server import S3Server
 
 REQUIRED = "USAGE_STATS_REQUIRE_SERVICES"
 """Set in CI: a test of a real service that skips there has failed."""
+
+settings.register_profile("mutations", phases=[Phase.explicit, Phase.generate])
+"""For `mutations.py`: stop at the first failure, don't make it smaller."""
 
 
 @pytest.fixture(autouse=True)

@@ -45,7 +45,8 @@ def with_kind(events: Frame) -> Frame:
     action = c("item_action").fill_null("")
     typed = c("action_type").fill_null(OTHER)
     kind = (
-        # A result link such as /handle/1/2?query=x is a search to Matomo, an act on the item to the platform's rules.
+        # A result link such as /handle/1/2?query=x is a search to Matomo, an act on the item to the platform's rules;
+        # the second page of a result is another search to Matomo, none to the rules.
         nw.when((action == "search") | ((typed == SEARCH) & (action == "")))
         .then(nw.lit(SEARCH))
         .when((typed == OUTLINK) | (action == "outlink"))

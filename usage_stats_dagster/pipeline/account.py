@@ -73,7 +73,9 @@ def _figures(
     hits = {d: n for _, d, o, n in outcomes.iter_rows() if o == "hit"}
     events = {d: m for d in days if (m := ws.lake.manifest(EVENTS, idsite, d))}
     metrics = {d: m for d in days if (m := ws.lake.manifest(METRICS_TABLE, idsite, d))}
-    documents = {d: m for d in days if (m := ws.lake.manifest(DOCUMENTS, idsite, d))}
+    monthly = ws.settings.site(idsite).grain == "month"
+    periods = sorted({d.replace(day=1) if monthly else d for d in days})  # a month's lie on its first day, logs or none
+    documents = {d: m for d in periods if (m := ws.lake.manifest(DOCUMENTS, idsite, d))}
     if ws.settings.matomo.mode != "embedded":
         hits = {d: counted_hits(ws, idsite, d) for d in days}
     waiting = [d for d in hits if d not in events]

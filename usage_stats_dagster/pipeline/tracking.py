@@ -28,7 +28,7 @@ from usage_stats_dagster.settings import Settings, Site
 from usage_stats_dagster.tracker.prepare import Judges, Said, coded, in_order
 from usage_stats_dagster.tracker.site_day import visits_and_events
 
-TRACKER_CODE = "1"
+TRACKER_CODE = "2"
 """Raised when the code makes other events of the same hits: then days are stale."""
 
 SHARE_HITS = 1_000_000

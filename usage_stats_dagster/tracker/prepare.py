@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from usage_stats_dagster.items.mapping import map_identifiers
-from usage_stats_dagster.items.match import identify
+from usage_stats_dagster.items.match import explain
 from usage_stats_dagster.lookups.clients import clients
 from usage_stats_dagster.lookups.distinct import values_of
 from usage_stats_dagster.lookups.referrers import Referrers
@@ -29,6 +29,9 @@ CODED = ("url", "url_referrer", "user_agent")
 
 _FEW_VISITORS = 0.02
 """Share of the hits: with more visitors out of order than this it is quicker to sort all."""
+
+NO_ACT = "none"
+"""`item_action` of a URL that a rule knows to be no act about an item."""
 
 IDENTITY_DIGITS = 15
 """Hexadecimal digits of a log's identity that go into an event's id: 60 bits."""
@@ -151,7 +154,11 @@ def _foreign(came_from: pl.Series, site: Site) -> pl.Series:
 def _judge_urls(distinct: pl.Series, site: Site) -> pl.Series:
     """What each URL (path and query, or in full) says: a struct of page, prefix, download, keyword, campaign and item."""
     full = pl.DataFrame({"url": distinct}).select(full_urls(c("url"), pl.lit(None, pl.String), site.url)).to_series()
-    items = identify(distinct, site)
+    items = explain(distinct, site)
+    known = c(
+        "rule"
+    ).is_not_null()  # a rule may know that a URL is no act about an item: a result's next page, a thumbnail
+    act = items.select(pl.coalesce("item_action", pl.when(known).then(pl.lit(NO_ACT)))).to_series()
     identifier, _ = map_identifiers(items["identifier"], site.identifier_map)
     pages = page_urls(full)
     return pl.DataFrame(
@@ -162,6 +169,6 @@ def _judge_urls(distinct: pl.Series, site: Site) -> pl.Series:
             "keyword": search_keyword(full),
             "campaign": campaigns(full),
             "identifier": identifier,
-            "item_action": items["item_action"],
+            "item_action": act,
         }
     ).to_struct("said")

@@ -1,0 +1,109 @@
+"""Worlds in which every rule is at its limit at least once, on both sides: what random worlds may miss in few examples.
+
+What belongs here: visitors whose clicks tell one rule from its neighbour. What does not: what must come out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from usage_stats_dagster_tests.oracle import known
+from usage_stats_dagster_tests.oracle.delivery import PACKED, Delivery, Step
+from usage_stats_dagster_tests.oracle.reading import read
+from usage_stats_dagster_tests.oracle.worlds import BURSTS, GARBAGE, Click, Site, World, moments
+
+PEOPLE = [agent for agent, robot in known.AGENTS.items() if not robot]
+ROBOTS = [agent for agent, robot in known.AGENTS.items() if robot]
+PAGE, PDF, HTML = (p.path for p in known.PAGES["dspace"][:3])
+CAMPAIGNS = [
+    f"{PAGE}?utm_campaign=Mailing",
+    f"{PAGE}?utm_campaign=mailing&utm_term=Spring",
+    f"{PAGE}?pk_campaign=poster",
+]
+WEBSITE, ENGINE = "https://other.example.net/page?q=1", "https://www.google.com/"
+HOUR = 3600
+
+Plan = list[tuple[int, str, dict[str, object]]]
+"""A visitor's clicks: second after the plan's beginning, path, what else is special."""
+
+
+def _plans() -> Iterator[Plan]:
+    for gap in (0, 29, 30, 31):
+        yield [(0, PDF, {}), (gap, PDF, {})]
+        yield [(0, PAGE, {}), (gap, PDF, {}), (gap, f"{PAGE}?query=fish", {}), (gap + 1, f"{PAGE}?query=fish", {})]
+    yield [(0, PDF, {}), (20, PDF, {}), (40, PDF, {}), (65, PDF, {}), (96, PDF, {})]
+    yield [(0, HTML, {}), (10, PDF, {})]
+    for gap in (1799, 1800, 1801):
+        yield [(0, PAGE, {}), (gap, PDF, {})]
+    yield [(600, PAGE, {}), (3000, PAGE, {}), (4200, PAGE, {})]  # :10, :50 and :10 of the next hour
+    yield [(HOUR - 10, PDF, {}), (HOUR + 5, PDF, {})]
+    for first, second in [(c, d) for c in (None, WEBSITE, *CAMPAIGNS) for d in CAMPAIGNS]:
+        start = (PAGE, {"referrer": first or "-"}) if first in (None, WEBSITE) else (str(first), {})
+        yield [(0, *start), (60, PDF, {}), (120, second, {}), (120, PAGE, {"referrer": ENGINE})]
+    yield [(0, PAGE, {}), (5, PAGE, {"referrer": WEBSITE}), (10, PAGE, {"referrer": ENGINE})]
+    for a, b in ((CAMPAIGNS[0], CAMPAIGNS[2]), (CAMPAIGNS[2], CAMPAIGNS[0])):  # within a second their content decides
+        yield [(0, PAGE, {"referrer": WEBSITE}), (60, a, {}), (60, b, {})]
+    for method in ("HEAD", "POST"):
+        yield [(0, PAGE, {"method": method}), (100, PDF, {}), (110, PDF, {"method": method})]
+    for status in (304, 206, 301, 302, 404, 500):
+        yield [(0, PAGE, {"status": status}), (100, PDF, {"status": status})]
+    for page in known.PAGES["dspace"]:
+        yield [(0, known.decorate(page.path, how), {}) for how in known.DECORATIONS]
+    yield [(n, path, {}) for n, path in enumerate((*known.OTHER_PATHS, "/private/style.css"))]
+    yield [(0, PAGE, {"referrer": r}) for r in known.REFERRERS]
+
+
+def telling_world(zone_name: str, day: date, grain: str = "day") -> World:
+    """All plans at 11 o'clock, bursts and robots after them, and clicks over the midnights of the day."""
+    start, noon, following, *switches = moments(zone_name, day)
+    clicks: list[Click] = []
+    addresses = (ip for ip in known.ADDRESSES if ip.startswith("83.32.2."))
+    for n, plan in enumerate(_plans()):
+        ip = next(addresses)
+        clicks += [Click(noon + at, ip, PEOPLE[n % 3], path, **more) for at, path, more in plan]  # type: ignore[arg-type]
+    for n, (actions, seconds) in enumerate(BURSTS):
+        ip, agent = next(addresses), PEOPLE[n % 3]
+        clicks += [Click(noon + seconds * k // (actions - 1), ip, agent, PAGE) for k in range(actions)]
+    clicks += [Click(noon + k, "83.32.1.2", agent, PAGE) for agent in ROBOTS for k in range(12)]
+    clicks += [
+        Click(noon, ip, agent, PDF) for ip in ("192.0.2.7", "177.32.5.6", "::ffff:177.32.5.6") for agent in PEOPLE
+    ]
+    for moment in (start, following, *switches):
+        for before, after in ((10, 5), (15, 15), (15, 16), (1, 30), (1, 29), (0, 30)):
+            ip = next(addresses)
+            clicks += [Click(moment + s, ip, PEOPLE[0], PDF) for s in (-before, after)]
+        ip = next(addresses)
+        clicks += [Click(moment + s, ip, PEOPLE[1], PAGE) for s in (-1700, -60, -59, 0, 1700, 1860)]
+    local = datetime.combine(day + timedelta(1), time(), tzinfo=ZoneInfo(zone_name)).timestamp()
+    hasty = next(addresses)  # tomorrow's visit is a robot's, which today can't know
+    clicks += [Click(int(local) + s, hasty, PEOPLE[0], PDF) for s in (-20, *range(12))]
+    lines = [c.line(n, "+0000") for n, c in enumerate(sorted(clicks, key=lambda c: c.when))]
+    stamp = lines[0].split(b"[")[1].split(b"]")[0]
+    lines += [g % ((stamp, n) if g.count(b"%") == 2 else (n,)) for n, g in enumerate(GARBAGE)]
+    site = Site(
+        1, "dspace", f"https://{known.HOST}", "R", "br", grain, "^/private/", merges_versions=True, lines=tuple(lines)
+    )
+    return World(zone_name, day, day - timedelta(1), {}, (site,))
+
+
+def telling_delivery(world: World) -> Delivery:
+    """Day by day, so that each changes the one before; short first, grown, rotated, packed, copied, old copies left."""
+    (site,) = world.sites
+    by_day: dict[date | None, list[int]] = {}
+    for place, line in enumerate(site.lines):
+        by_day.setdefault(read(line, site, world).day, []).append(place)
+    undated = by_day.pop(None, [])
+    steps: list[Step] = []
+    for n, (day, places) in enumerate(sorted(by_day.items(), key=lambda item: str(item[0]))):
+        name, lines = f"access{n}.log", tuple(places + (undated if n == 0 else []))
+        steps += [
+            Step(1, name, lines[:2], run="all"),
+            Step(1, name, lines[: len(lines) // 2], run="day" if day == world.day else "range"),
+            Step(1, name, lines, run="all"),
+            Step(1, f"{name}.1{PACKED[n % len(PACKED)]}", lines, instead_of=name),
+            Step(1, f"copy{n}", lines),
+            Step(1, f"older{n}", lines[: len(lines) // 3], run="again"),
+        ]
+    return Delivery(tuple(steps))
