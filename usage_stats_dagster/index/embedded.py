@@ -27,7 +27,8 @@ from usage_stats_dagster.index.interface import (
     check_replacement,
     month_start,
 )
-from usage_stats_dagster.index.source import content_hashes, sources
+from usage_stats_dagster.index.rebuilt import not_told, rebuilt
+from usage_stats_dagster.index.source import content_hashes, hashed
 from usage_stats_dagster.index.sqlite_file import connect, explained, transaction
 from usage_stats_dagster.schemas import METRICS
 
@@ -41,6 +42,7 @@ _DOCUMENT_COLUMNS = (
     "country",
     *METRICS,
     "rules_version",
+    "hash",
 )
 _ROWS_A_STATEMENT = 20
 """Halves the time of a row with a few numbers; more gains nothing."""
@@ -90,7 +92,7 @@ class EmbeddedIndex:
     ) -> IndexReport:
         """As DocumentIndex.replace. A date whose documents are as they were is not written; nor waited for, if all are."""
         documents = check_replacement(idsite, start, end, documents, grain)
-        new = documents.with_columns(source=sources(documents))
+        new = hashed(documents)
         hashes = {questions.as_number(d): h for d, h in content_hashes(new).items()}
         # A month's document lies on the month's first day, before a period that starts within the month.
         first = questions.as_number(month_start(start))
@@ -164,7 +166,9 @@ class EmbeddedIndex:
 
     def sources(self, where: Selection = EVERYTHING) -> pl.DataFrame:
         """As DocumentIndex.sources."""
-        return self._ask(questions.sources(where))
+        with self._transaction("DEFERRED") as db:
+            documents, nested, kept = (s.answer(db) for s in questions.rows(where))
+        return rebuilt(documents, nested, kept)
 
 
 def _periods(db: sqlite3.Connection, idsite: int, first: int, start: int, end: int) -> dict[int, tuple[str, str]]:
@@ -177,19 +181,19 @@ def _periods(db: sqlite3.Connection, idsite: int, first: int, start: int, end: i
 
 
 def _replace_date(db: sqlite3.Connection, idsite: int, number: int, new: pl.DataFrame) -> IndexReport:
-    """Make `new` (schemas.DOCUMENTS, `date` as number, `source`) the site's documents of that date; drops its period's row."""
+    """Make `new` (schemas.DOCUMENTS, `date` as number, `hash`) the site's documents of that date; drops its period's row."""
     db.execute(f"DELETE FROM periods WHERE {_BY_DATE}", (idsite, number))  # noqa: S608
     rows = db.execute(
-        f"SELECT document, id, source AS old_source FROM documents JOIN sources USING (document) WHERE {_BY_DATE}",  # noqa: S608
+        f"SELECT document, id, hash FROM documents WHERE {_BY_DATE}",  # noqa: S608
         (idsite, number),
     ).fetchall()
     if not rows:
         _insert(db, new)
         return IndexReport(inserted=new.height)
-    old = pl.DataFrame(rows, {"document": pl.Int64, "id": pl.String, "old_source": pl.String}, orient="row")
-    kept = old.join(new.select("id", "source"), on="id", how="left")
-    same = kept.filter(pl.col("old_source") == pl.col("source"))
-    removed = int(kept["source"].null_count())
+    old = pl.DataFrame(rows, {"document": pl.Int64, "id": pl.String, "old_hash": pl.Int64}, orient="row")
+    kept = old.join(new.select("id", "hash"), on="id", how="left")
+    same = kept.filter(pl.col("old_hash") == pl.col("hash"))
+    removed = int(kept["hash"].null_count())
     _delete(db, kept.join(same, on="id", how="anti")["document"].to_list())
     _insert(db, new.join(same, on="id", how="anti"))
     updated = old.height - removed - same.height
@@ -206,7 +210,7 @@ def _insert(db: sqlite3.Connection, new: pl.DataFrame) -> None:
     (last,) = db.execute("SELECT ifnull(max(document), 0) FROM documents").fetchone()
     new = new.sort("id").with_row_index("document", last + 1)
     _insert_rows(db, "documents", new, "document", *_DOCUMENT_COLUMNS)
-    _insert_rows(db, "sources", new, "document", "source")
+    _insert_rows(db, "sources", not_told(new), "document", "source")
     nested = (
         new.select("document", "stats_by_country").explode("stats_by_country").drop_nulls().unnest("stats_by_country")
     )
