@@ -22,10 +22,12 @@ _KEYWORD = {"type": "keyword"}
 _FIGURES = dict.fromkeys(METRICS, _LONG)
 
 
-def index_body() -> dict[str, Any]:
+def index_body(replicas: int = 1) -> dict[str, Any]:
     """Settings and mapping of a site's index.
 
     `identifier` stays analysed text, since readers ask for it with match_phrase and rely on what the analyser drops.
+    One shard, so that an item's documents are together and a top list is exact. Nothing is refreshed by the clock: what
+    is written is seen when its writer says so.
     """
     properties = {
         "id": _KEYWORD,
@@ -43,8 +45,8 @@ def index_body() -> dict[str, Any]:
         "rules_version": _KEYWORD,
     }
     return {
-        "settings": {"index": {"number_of_shards": 1, "number_of_replicas": 1}},
-        "mappings": {"properties": properties},
+        "settings": {"index": {"number_of_shards": 1, "number_of_replicas": replicas, "refresh_interval": "-1"}},
+        "mappings": {"dynamic": "strict", "properties": properties},
     }
 
 

@@ -27,6 +27,7 @@ from usage_stats_dagster.index.interface import (
     check_replacement,
     month_start,
 )
+from usage_stats_dagster.index.nearest import nearest
 from usage_stats_dagster.index.rebuilt import not_told, rebuilt
 from usage_stats_dagster.index.source import content_hashes, hashed
 from usage_stats_dagster.index.sqlite_file import connect, explained, transaction
@@ -162,7 +163,7 @@ class EmbeddedIndex:
     def nearest(self, identifier: str, limit: int = 3) -> list[str]:
         """As DocumentIndex.nearest: by shared three-letter pieces, then by difflib's ratio."""
         known = self._ask(questions.distinct_identifiers())["identifier"]
-        return questions.nearest(known, identifier, limit)
+        return nearest(known, identifier, limit)
 
     def sources(self, where: Selection = EVERYTHING) -> pl.DataFrame:
         """As DocumentIndex.sources."""

@@ -8,7 +8,6 @@ Dates are stored as numbers, 20250301: they sort as dates, months and years are 
 
 from __future__ import annotations
 
-import difflib
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ from usage_stats_dagster.schemas import DOCUMENTS, METRICS
 _PERIOD = {"day": "d.date", "month": "d.date / 100 * 100 + 1", "year": "d.date / 10000 * 10000 + 101"}
 _COLUMN = {"idsite": "d.idsite", "level": "d.level", "identifier": "d.identifier", "country": "c.country"}
 _NESTED = "documents d JOIN countries c USING (document)"
-_NEAR = 200  # identifiers that difflib looks at
 
 
 @dataclass(frozen=True)
@@ -131,29 +129,6 @@ def rows(where: Selection) -> tuple[Statement, Statement, Statement]:
 def distinct_identifiers() -> Statement:
     """Every identifier once, `identifier`."""
     return Statement("SELECT DISTINCT identifier FROM documents", (), {"identifier": pl.String})
-
-
-def nearest(known: pl.Series, identifier: str, limit: int) -> list[str]:
-    """The `limit` of `known` spelled most like the identifier, case aside.
-
-    Only those that share most of its three-letter pieces go to difflib: over a million it alone would take minutes.
-    """
-    wanted = identifier.lower()
-    pieces = sorted({wanted[i : i + 3] for i in range(max(1, len(wanted) - 2))})
-    lower = pl.col("known").str.to_lowercase()
-    candidates = (
-        known.to_frame("known")
-        .with_columns(
-            shared=pl.sum_horizontal(lower.str.contains(p, literal=True).cast(pl.Int16) for p in pieces),
-            apart=(pl.col("known").str.len_chars().cast(pl.Int64) - len(identifier)).abs(),
-        )
-        .filter(pl.col("shared") * 3 >= len(pieces))
-        .sort("shared", "apart", "known", descending=[True, False, False])
-        .head(_NEAR)["known"]
-        .to_list()
-    )
-    unlike = {c: -difflib.SequenceMatcher(None, wanted, c.lower(), autojunk=False).ratio() for c in candidates}
-    return sorted(candidates, key=unlike.__getitem__)[:limit]
 
 
 def _group(by: Granularity | None, *keys: str) -> dict[str, str]:
