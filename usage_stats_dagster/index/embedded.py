@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from itertools import chain
@@ -24,6 +24,7 @@ from usage_stats_dagster.index.interface import (
     Granularity,
     IndexReport,
     Selection,
+    check_period,
     check_replacement,
     month_start,
 )
@@ -31,7 +32,7 @@ from usage_stats_dagster.index.nearest import nearest
 from usage_stats_dagster.index.rebuilt import not_told, rebuilt
 from usage_stats_dagster.index.source import content_hashes, hashed
 from usage_stats_dagster.index.sqlite_file import connect, explained, transaction
-from usage_stats_dagster.schemas import METRICS
+from usage_stats_dagster.schemas import DOCUMENTS, METRICS
 
 _DOCUMENT_COLUMNS = (
     "idsite",
@@ -114,6 +115,26 @@ class EmbeddedIndex:
                     db.execute("INSERT INTO periods VALUES (?, ?, ?, ?, ?)", counted)
             untouched = int((~fresh["date"].is_in(stale)).sum())
             return _add(report, IndexReport(unchanged=untouched))
+
+    def rebuild(
+        self, idsite: int, periods: Iterable[pl.DataFrame], *, grain: Grain = "day", replace_foreign: bool = False
+    ) -> int:
+        """As DocumentIndex.rebuild, in one transaction."""
+        del replace_foreign
+        count = 0
+        with self._transaction("IMMEDIATE") as db:
+            for (number,) in db.execute("SELECT DISTINCT date FROM documents WHERE idsite = ?", (idsite,)).fetchall():
+                _replace_date(db, idsite, number, hashed(DOCUMENTS.empty()))
+            db.execute("DELETE FROM periods WHERE idsite = ?", (idsite,))
+            for documents in periods:
+                _, _, checked = check_period(idsite, documents, grain)
+                new = hashed(checked)
+                _insert(db, new.with_columns(date=questions.number_of("date")))
+                for day, content_hash in content_hashes(new).items():
+                    counted = (idsite, questions.as_number(day), grain, new["date"].eq(day).sum(), content_hash)
+                    db.execute("INSERT INTO periods VALUES (?, ?, ?, ?, ?)", counted)
+                count += new.height
+        return count
 
     # ---- asking
 

@@ -25,7 +25,9 @@ def not_told(documents: pl.DataFrame) -> pl.DataFrame:
     # The one row of an empty list has no country either; a null list has no length.
     odd = countries.filter((country.is_null() & (pl.col("length") > 0)) | pl.col("length").is_null() | unordered)
     number = pl.col("year") * 10000 + pl.col("month") * 100 + pl.col("day")
-    wanted = documents.filter(pl.col("document").is_in(odd["document"].unique().implode()) | number.ne_missing(pl.col("date")))
+    wanted = documents.filter(
+        pl.col("document").is_in(odd["document"].unique().implode()) | number.ne_missing(pl.col("date"))
+    )
     date = pl.date(pl.col("date") // 10000, pl.col("date") // 100 % 100, pl.col("date") % 100)
     return wanted.select("document", to_source(wanted.with_columns(date=date)).alias("source"))
 
@@ -40,6 +42,6 @@ def rebuilt(documents: pl.DataFrame, nested: pl.DataFrame, kept: pl.DataFrame) -
         month=day.month().cast(pl.Int32),
         day=day.day().cast(pl.Int32),
     )
-    made = whole.select("document", "idsite", "date", "id", made=to_source(whole.cast(dict(DOCUMENTS.schema))))
+    made = whole.select("document", "idsite", "date", "id", made=to_source(whole.cast(pl.Schema(DOCUMENTS.schema))))
     answer = made.join(kept, on="document", how="left", maintain_order="left")
     return answer.select("idsite", "date", "id", source=pl.coalesce("source", "made"))

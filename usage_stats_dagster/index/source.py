@@ -16,8 +16,9 @@ from usage_stats_dagster.documents.contract import to_source
 
 def hashed(documents: pl.DataFrame) -> pl.DataFrame:
     """Adds `hash` (Int64): xxh3 over the document's JSON, as a signed number since SQLite has no other."""
-    sources = to_source(documents).to_frame("source")
-    return documents.with_columns(sources.select(pl.col("source").nchash.xxh3_64().reinterpret(signed=True))["source"].alias("hash"))  # type: ignore[attr-defined]
+    sources = to_source(documents).to_frame("hash")
+    hashes = pl.col("hash").nchash.xxh3_64().reinterpret(signed=True)  # type: ignore[attr-defined]
+    return documents.with_columns(sources.select(hashes)["hash"])
 
 
 def content_hashes(documents: pl.DataFrame) -> dict[date, str]:

@@ -20,6 +20,7 @@ from usage_stats_dagster.index.opensearch.http import AGAIN, IndexAnswerError, I
 
 MOST_BYTES = 8 << 20
 """Of a request: managed services refuse more than 10 MiB."""
+_ANSWERED = {"filter_path": "errors,items.*.status,items.*.error.type,items.*.error.reason"}
 _NAMED = 5
 _TOO_LARGE = 413
 
@@ -77,9 +78,7 @@ class Bulk:
         """Send the lines once; gives back those that were refused for now."""
         body = lines.str.join("").item().encode()
         try:
-            answer = self.http.once(
-                "POST", f"/{index}/_bulk", body, filter_path="errors,items.*.status,items.*.error.type,items.*.error.reason"
-            )
+            answer = self.http.once("POST", f"/{index}/_bulk", body, _ANSWERED)
         except IndexAnswerError as e:
             if e.status != _TOO_LARGE or len(lines) == 1:
                 raise
@@ -119,8 +118,8 @@ def _first_done(pending: set[Future[None]]) -> set[Future[None]]:
 
 
 def _named(index: str, lines: pl.Series, final: list[tuple[int, dict[str, str]]]) -> str:
-    first = [
-        f"{lines[n].partition(chr(10))[0]}: {e.get('type')}: {e.get('reason')}" for n, e in islice(final, _NAMED)
-    ]
+    first = [f"{lines[n].partition(chr(10))[0]}: {e.get('type')}: {e.get('reason')}" for n, e in islice(final, _NAMED)]
     more = f" … and {len(final) - _NAMED} more" if len(final) > _NAMED else ""
-    return f"OpenSearch refused {len(final)} documents for {index}; readers see the state before. {'; '.join(first)}{more}"
+    return (
+        f"OpenSearch refused {len(final)} documents for {index}; readers see the state before. {'; '.join(first)}{more}"
+    )

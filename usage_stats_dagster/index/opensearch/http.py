@@ -34,6 +34,7 @@ AGAIN = frozenset({429, 502, 503, 504})
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 15.0
 _READ_PATIENCE = 5.0
 
+Parameters = Mapping[str, str | int]
 T = TypeVar("T")
 
 
@@ -65,16 +66,28 @@ class OpenSearchHttp:
         self._client.close()
 
     def ask(
-        self, method: str, path: str, body: Any = None, *, missing: bool = False, **parameters: str | int | float
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        parameters: Parameters | None = None,
+        *,
+        missing: bool = False,
     ) -> Any:  # noqa: ANN401  (JSON)
         """The answer as JSON; with `missing`, None where there is no such thing (404).
 
         Raises IndexUnreachableError after `patience` seconds, IndexAnswerError for a refusal.
         """
-        return self.patiently(lambda: self.once(method, path, body, missing=missing, **parameters))
+        return self.patiently(lambda: self.once(method, path, body, parameters, missing=missing))
 
     def once(
-        self, method: str, path: str, body: Any = None, *, missing: bool = False, **parameters: str | int | float
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        parameters: Parameters | None = None,
+        *,
+        missing: bool = False,
     ) -> Any:  # noqa: ANN401  (JSON)
         """As `ask`, without a second try: IndexUnreachableError says that one may help."""
         if self.closed.is_set():
@@ -82,7 +95,9 @@ class OpenSearchHttp:
             raise DocumentIndexError(msg)
         headers = {"content-type": "application/x-ndjson" if isinstance(body, bytes) else "application/json"}
         try:
-            return self._client.transport.perform_request(method, path, params=parameters, body=body, headers=headers)
+            return self._client.transport.perform_request(
+                method, path, params=dict(parameters or {}), body=body, headers=headers
+            )
         except oe.TransportError as e:
             status = e.status_code if isinstance(e.status_code, int) else 0
             if status == 404 and missing:
@@ -120,9 +135,7 @@ class OpenSearchHttp:
             )
         if status in (401, 403):
             way_out = f"{USER_VARIABLE} and {PASSWORD_VARIABLE}, or index.aws_region and AWS's keys"
-            return IndexAnswerError(
-                f"{where} refuses ({status}: {_reason(e)}): set {way_out}", status, str(e.error)
-            )
+            return IndexAnswerError(f"{where} refuses ({status}: {_reason(e)}): set {way_out}", status, str(e.error))
         return IndexAnswerError(f"{where}: {status}: {_reason(e)}", status, str(e.error))
 
 
@@ -165,7 +178,7 @@ def _client(options: IndexSection) -> opensearchpy.OpenSearch:
 def authentication(options: IndexSection) -> Any:  # noqa: ANN401  (what opensearch-py takes)
     """AWS's signer where a region is set, else user and password of the environment, else None."""
     if options.aws_region:
-        import boto3  # noqa: PLC0415  (slow, and only for AWS)
+        import boto3  # type: ignore[import-untyped]  # noqa: PLC0415  (slow, and only for AWS)
 
         credentials = boto3.Session().get_credentials()
         if credentials is None:

@@ -16,7 +16,6 @@ import polars as pl
 from usage_stats_dagster.documents.contract import index_body
 from usage_stats_dagster.index.interface import (
     EVERYTHING,
-    DocumentIndexError,
     Grain,
     Granularity,
     IndexReport,
@@ -28,6 +27,7 @@ from usage_stats_dagster.index.opensearch import questions
 from usage_stats_dagster.index.opensearch.bulk import Bulk
 from usage_stats_dagster.index.opensearch.http import IndexAnswerError, OpenSearchHttp
 from usage_stats_dagster.index.opensearch.lease import Lease
+from usage_stats_dagster.index.opensearch.rebuild import rebuild
 from usage_stats_dagster.index.opensearch.records import Records
 from usage_stats_dagster.index.opensearch.replace import Period, Writer
 from usage_stats_dagster.index.opensearch.site import SiteIndices
@@ -73,6 +73,13 @@ class OpenSearchIndex:
         with self._leased(idsite) as lease:
             return writer.replace(period, lease)
 
+    def rebuild(
+        self, idsite: int, periods: Iterable[pl.DataFrame], *, grain: Grain = "day", replace_foreign: bool = False
+    ) -> int:
+        """As DocumentIndex.rebuild: in a new index, which takes the old one's place when it is whole."""
+        with self._leased(idsite) as lease:
+            return rebuild(self._writer(idsite), idsite, periods, grain, lease, replace_foreign=replace_foreign)
+
     def _writer(self, idsite: int) -> Writer:
         options = self._options
         site = SiteIndices(self.http, options.prefix, idsite, options.replicas)
@@ -90,7 +97,11 @@ class OpenSearchIndex:
             if self._is_ready:
                 return
             prefix = self._options.prefix
-            template = {"index_patterns": [f"{prefix}.site-*"], "priority": 200, "template": index_body(self._options.replicas)}
+            template = {
+                "index_patterns": [f"{prefix}.site-*"],
+                "priority": 200,
+                "template": index_body(self._options.replicas),
+            }
             self.http.ask("PUT", f"/_index_template/{prefix}.documents", template)
             state = {
                 "settings": {"index": {"number_of_shards": 1, "number_of_replicas": self._options.replicas}},

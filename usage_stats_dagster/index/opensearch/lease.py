@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from usage_stats_dagster.index.interface import DocumentIndexError, IndexBusyError
-from usage_stats_dagster.index.opensearch.http import IndexAnswerError, OpenSearchHttp
+from usage_stats_dagster.index.opensearch.http import IndexAnswerError, OpenSearchHttp, Parameters
 
 RENEW = 5.0
 """Seconds between two renewals."""
@@ -85,7 +85,7 @@ class Lease:
         if not self._lost and self._number is not None:
             # When the server is away there is nothing to give back: the lease goes stale.
             with suppress(DocumentIndexError):
-                self._http.once("DELETE", self._path, missing=True, **self._condition(self._number))
+                self._http.once("DELETE", self._path, None, self._condition(self._number), missing=True)
 
     def check(self) -> None:
         """Before each step that readers see: still ours? Raises LostLeaseError."""
@@ -94,9 +94,9 @@ class Lease:
             raise LostLeaseError(msg)
 
     def _take(self, number: tuple[int, int] | None) -> bool:
-        conditions: dict[str, Any] = self._condition(number) if number else {"op_type": "create"}
+        conditions: Parameters = self._condition(number) if number else {"op_type": "create"}
         try:
-            answer = self._http.ask("PUT", self._path, self._me, **conditions)
+            answer = self._http.ask("PUT", self._path, self._me, conditions)
         except IndexAnswerError as e:
             if e.status == 409:
                 return False
@@ -108,7 +108,7 @@ class Lease:
         while not self._done.wait(RENEW):
             try:
                 assert self._number is not None
-                answer = self._http.once("PUT", self._path, self._me, **self._condition(self._number))
+                answer = self._http.once("PUT", self._path, self._me, self._condition(self._number))
                 self._number = (answer["_seq_no"], answer["_primary_term"])
             except IndexAnswerError as e:
                 if e.status == 409 and not self._still_mine():
@@ -129,7 +129,7 @@ class Lease:
         return False
 
     @staticmethod
-    def _condition(number: tuple[int, int]) -> dict[str, int]:
+    def _condition(number: tuple[int, int]) -> Parameters:
         return {"if_seq_no": number[0], "if_primary_term": number[1]}
 
 

@@ -62,11 +62,10 @@ def figures(view: View, where: Selection, key: str | None = None, by: Granularit
     return _frame(buckets, keys)
 
 
-def top_countries(
-    view: View, where: Selection, by: Granularity | None, metric: str, limit: int | None
-) -> pl.DataFrame:
+def top_countries(view: View, where: Selection, by: Granularity | None, metric: str, limit: int | None) -> pl.DataFrame:
     """Sums over the nested figures of the countries ranked first, ordered by period, then rank."""
-    check_metric(metric), _check_limit(limit)
+    check_metric(metric)
+    _check_limit(limit)
     keys = _keys(by, "country")
     with view.pin() as fixed:
         if fixed is None:
@@ -86,7 +85,8 @@ def top_items(
     view: View, where: Selection, by: Granularity | None, metric: str, limit: int | None, *, countries: bool
 ) -> pl.DataFrame:
     """Sums over the documents of the items ranked first; an item's rows by period, then most of the metric."""
-    check_metric(metric), _check_limit(limit)
+    check_metric(metric)
+    _check_limit(limit)
     keys = _keys(by, "idsite", "identifier", *(["country"] if countries else []))
     with view.pin() as fixed:
         if fixed is None or limit == 0:
@@ -146,7 +146,10 @@ def _top(view: View, where: Selection, metric: str, limit: int) -> pl.DataFrame 
 
     A site's top list is exact as long as all its documents are in one shard. They are not while a day is replaced.
     """
-    where_they_lie = {"terms": {"field": "idsite", "size": PAGE}, "aggs": {"indices": {"cardinality": {"field": "_index"}}}}
+    where_they_lie = {
+        "terms": {"field": "idsite", "size": PAGE},
+        "aggs": {"indices": {"cardinality": {"field": "_index"}}},
+    }
     found = view.search({"size": 0, "query": query_of(where), "aggs": {"sites": where_they_lie}})
     sites = found["aggregations"]["sites"]["buckets"] if "aggregations" in found else []
     if len(sites) * limit > _TOP or any(s["indices"]["value"] > 1 for s in sites):
@@ -175,7 +178,12 @@ def _by_country() -> Json:
 def _countries(buckets: Iterable[Json], keys: Mapping[str, Any]) -> pl.DataFrame:
     """Keys of the buckets, `country`, FIGURES."""
     rows = [
-        {**b.get("key", {}), "country": c["key"], "documents": c["items"]["doc_count"], **{m: c[m]["value"] for m in METRICS}}
+        {
+            **b.get("key", {}),
+            "country": c["key"],
+            "documents": c["items"]["doc_count"],
+            **{m: c[m]["value"] for m in METRICS},
+        }
         for b in buckets
         for c in b["nested"]["countries"]["buckets"]
     ]
@@ -183,18 +191,20 @@ def _countries(buckets: Iterable[Json], keys: Mapping[str, Any]) -> pl.DataFrame
 
 
 def _frame(buckets: Iterable[Json], keys: list[str]) -> pl.DataFrame:
-    rows = [
-        {**b.get("key", {}), "documents": b["doc_count"], **{m: b[m]["value"] for m in METRICS}} for b in buckets
-    ]
+    rows = [{**b.get("key", {}), "documents": b["doc_count"], **{m: b[m]["value"] for m in METRICS}} for b in buckets]
     return _typed(rows, keys)
 
 
 def _typed(rows: list[Json], keys: list[str]) -> pl.DataFrame:
-    raw = {k: pl.Int64 if KEYS[k] is pl.Date else KEYS[k] for k in keys} | {"documents": pl.Int64} | dict.fromkeys(METRICS, pl.Float64)
+    raw = (
+        {k: pl.Int64 if KEYS[k] is pl.Date else KEYS[k] for k in keys}
+        | {"documents": pl.Int64}
+        | dict.fromkeys(METRICS, pl.Float64)
+    )
     frame = pl.DataFrame(rows, raw)
     if "period" in keys:
         frame = frame.with_columns(_date("period"))
-    return frame.cast({m: pl.Int64 for m in METRICS})
+    return frame.cast(dict.fromkeys(METRICS, pl.Int64))
 
 
 def _keys(by: Granularity | None, *keys: str) -> list[str]:

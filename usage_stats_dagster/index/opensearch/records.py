@@ -21,7 +21,7 @@ import zstandard
 
 from usage_stats_dagster.index.interface import FIGURES, Grain
 from usage_stats_dagster.index.opensearch.bulk import Bulk
-from usage_stats_dagster.index.opensearch.http import OpenSearchHttp
+from usage_stats_dagster.index.opensearch.http import OpenSearchHttp, Parameters
 
 _MANY = 400
 HASHES = pl.Schema({"id": pl.String, "hash": pl.Int64})
@@ -50,9 +50,8 @@ class Records:
         step = 30 if hashes else _MANY
         for n in range(0, len(dates), step):
             ids = {_key(index, d): d for d in dates[n : n + step]}
-            answer = self._http.ask(
-                "POST", f"/{self._state}/_mget", {"ids": list(ids)}, missing=True, **({} if hashes else {"_source_excludes": "hashes"})
-            )  # fmt: skip
+            fields: Parameters = {} if hashes else {"_source_excludes": "hashes"}
+            answer = self._http.ask("POST", f"/{self._state}/_mget", {"ids": list(ids)}, fields, missing=True)
             documents = answer["docs"] if answer else []
             found |= {ids[d["_id"]]: _record(d["_source"]) for d in documents if d.get("found")}
         return found

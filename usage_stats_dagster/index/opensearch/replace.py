@@ -10,16 +10,18 @@ OpenSearch has no transaction over documents, but one `_aliases` request is atom
 3. The alias shows all of the first index again, and it alone.
 
 A writer or a server that dies in between leaves an alias that tells how far it was. The next writer first makes the first
-index what readers see (`recover`): hidden documents are deleted, those of the second index take their place.
+index what readers see (`_recover`): hidden documents are deleted, those of the second index take their place.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 
 import polars as pl
 
+from usage_stats_dagster.documents.contract import to_source
 from usage_stats_dagster.index.interface import FIGURES, DocumentIndexError, Grain, IndexReport, Selection, month_start
 from usage_stats_dagster.index.opensearch import questions
 from usage_stats_dagster.index.opensearch.bulk import Bulk
@@ -44,6 +46,7 @@ class Period:
     grain: Grain
     documents: pl.DataFrame
 
+    @cached_property
     def records(self) -> dict[date, Record]:
         """What each date will have."""
         sums = [pl.len().alias("documents"), *(pl.col(m).sum() for m in METRICS)]
@@ -68,36 +71,45 @@ class Writer:
         seen = self.site.seen()
         if not seen.whole or seen.index is None:
             return False
-        return self._present(seen.index, period) == period.records()
+        return self._present(seen.index, period) == period.records
 
     def replace(self, period: Period, lease: Lease) -> IndexReport:
         """Make the period what it shall be; under the site's lease."""
-        seen = self.site.seen()
-        if not seen.whole and seen.index is not None:
-            self.recover(period.idsite, seen, lease)
-        self.sweep()
-        index = seen.index or self.site.make(seen=True)
-        wanted, present = period.records(), self._present(index, period)
+        index = self.ready(period.idsite, lease)
+        wanted, present = period.records, self._present(index, period)
         stale = sorted(d for d in wanted.keys() | present.keys() if wanted.get(d) != present.get(d))
         old, new = self._old(index, stale, present), period.documents.filter(pl.col("date").is_in(stale))
         both = new.select("id", "hash").join(old.rename({"hash": "old"}), on="id", how="left")
         changed = new.join(both.filter(pl.col("hash").ne_missing(pl.col("old"))), on="id", how="semi")
         removed = old.join(new, on="id", how="anti")["id"]
+        known = {d: wanted[d] for d in stale if d in wanted}
+        gone = [d for d in stale if d not in wanted]
         if changed.height or len(removed):
-            self._switch(index, stale, old, new, changed, removed, lease)
+            during = self._switch(index, stale, old, new, changed, removed, lease)
             self._write(index, period, changed, removed, lease)
-        lease.check()
-        hashed = {d: wanted[d] for d in stale if d in wanted}
-        self.records.write(period.idsite, index, hashed, gone=[d for d in stale if d not in wanted])
-        self._show(index)
+            self.records.write(period.idsite, index, known, gone)
+            lease.check()
+            self.site.show(during, Seen(index))
+        else:
+            self.records.write(period.idsite, index, known, gone)
         inserted = both.height - both.join(old, on="id", how="semi").height
         updated = changed.height - inserted
         return IndexReport(inserted, updated, period.documents.height - changed.height, len(removed))
 
-    def recover(self, idsite: int, seen: Seen, lease: Lease) -> None:
+    def ready(self, idsite: int, lease: Lease) -> str:
+        """The site's index, seen whole: made if there is none, mended if a writer died; others are swept away."""
+        seen = self.site.seen()
+        if seen.index and not seen.whole:
+            self._recover(idsite, seen.index, seen, lease)
+        for index in self.site.unseen():
+            if self.site.is_closed_to_all(index):
+                self.records.forget(index)
+                self.site.remove(index)
+        return seen.index or self.site.make(seen=True)
+
+    def _recover(self, idsite: int, index: str, seen: Seen, lease: Lease) -> None:
         """Make the index what readers see of it and of the second one, and show it alone."""
-        index, hidden = seen.index, seen.hidden
-        assert index is not None
+        hidden = seen.hidden
         dates = set(hidden.dates) if hidden else set()
         staged = pl.DataFrame(schema={"id": pl.String, "source": pl.String})
         if seen.staged:
@@ -114,14 +126,7 @@ class Writer:
         self.site.refresh(index)
         lease.check()
         self.records.write(idsite, index, {}, gone=dates)
-        self._show(index)
-
-    def sweep(self) -> None:
-        """Remove the site's indices that no reader can have open any more."""
-        for index in self.site.unseen():
-            if self.site.settle(index):
-                self.records.forget(index)
-                self.site.remove(index)
+        self.site.show(seen, Seen(index))
 
     def _present(self, index: str, period: Period) -> dict[date, Record | None]:
         """The dates that have documents and what is known of them; None where the record is not to be believed."""
@@ -132,9 +137,7 @@ class Writer:
         known = self.records.read(index, sorted(figures))
         believed = {d: known[d] if d in known and known[d].figures == f else None for d, f in figures.items()}
         # A month's document lies on the month's first day, before a period that starts within the month.
-        return {
-            d: r for d, r in believed.items() if d >= period.start or (r is not None and r.grain == "month")
-        }
+        return {d: r for d, r in believed.items() if d >= period.start or (r is not None and r.grain == "month")}
 
     def _old(self, index: str, stale: list[date], present: dict[date, Record | None]) -> pl.DataFrame:
         """HASHES of the documents that the stale dates have; no hash where only the id is known."""
@@ -150,19 +153,20 @@ class Writer:
     def _switch(
         self, index: str, stale: list[date], old: pl.DataFrame, new: pl.DataFrame, changed: pl.DataFrame,
         removed: pl.Series, lease: Lease,
-    ) -> None:  # fmt: skip
+    ) -> Seen:  # fmt: skip
         """From here on readers see the new documents, or still none of these dates, and the index may be written."""
         ids = [*changed["id"], *removed]
         by_id = bool(old.height) and len(ids) <= _FEW
-        hidden = Hidden(tuple(stale), tuple(ids) if by_id else ())
         shown = changed if by_id else new
         staged = None
         if old.height and shown.height:
             staged = self.site.make(staged=True)
             self.bulk.index(staged, with_sources(shown), lease.check)
             self.site.refresh(staged)
+        during = Seen(index, staged, Hidden(tuple(stale), tuple(ids) if by_id else ()))
         lease.check()
-        self.site.show(index, hidden, staged)
+        self.site.show(Seen(index), during)
+        return during
 
     def _write(self, index: str, period: Period, changed: pl.DataFrame, removed: pl.Series, lease: Lease) -> None:
         self.bulk.index(index, with_sources(changed), lease.check)
@@ -170,7 +174,7 @@ class Writer:
         self.site.refresh(index)
         found = questions.figures(View(self.site.http, index), Selection(start=period.start, end=period.end), by="day")
         have = {row[0]: row[1:] for row in found.select("period", *FIGURES).rows()}
-        should = {d: r.figures for d, r in period.records().items()}
+        should = {d: r.figures for d, r in period.records.items()}
         if have != should:
             wrong = sorted(d for d in have.keys() | should.keys() if have.get(d) != should.get(d))
             msg = (
@@ -179,16 +183,7 @@ class Writer:
             )
             raise DocumentIndexError(msg)
 
-    def _show(self, index: str) -> None:
-        seen = self.site.seen()
-        if seen.staged:
-            self.site.retire(seen.staged)
-        if not seen.whole or seen.index != index:
-            self.site.show(index)
-
 
 def with_sources(documents: pl.DataFrame) -> pl.DataFrame:
     """`id` and `source`, the JSON to send."""
-    from usage_stats_dagster.documents.contract import to_source  # noqa: PLC0415
-
     return documents.select("id", to_source(documents).alias("source"))

@@ -21,7 +21,8 @@ from usage_stats_dagster.index.interface import DocumentIndexError
 from usage_stats_dagster.index.opensearch.http import IndexAnswerError, OpenSearchHttp
 
 _STAGED = "-staged"
-_GRACE = 60.0
+_NAMES = "*.aliases,*.settings.index.provided_name"
+GRACE = 60.0
 """Seconds that an index outlives its removal from the alias: a search that was under way may still open it."""
 
 
@@ -50,8 +51,8 @@ class Seen:
 
     @property
     def whole(self) -> bool:
-        """Whether readers see one index, all of it."""
-        return self.index is not None and self.staged is None and self.hidden is None
+        """Whether readers see all of one index, or nothing yet."""
+        return self.staged is None and self.hidden is None
 
 
 class SiteIndices:
@@ -90,39 +91,40 @@ class SiteIndices:
             if e.kind == "resource_already_exists_exception":  # only the answer to the first request was lost
                 return name
             if e.kind == "invalid_alias_name_exception":
-                msg = (
-                    f"OpenSearch at {self.http.url} has an index {self.alias} that this program did not make: "
-                    f"`usage-stats reindex --replace-foreign` makes ours beside it and puts it in its place"
-                )
-                raise DocumentIndexError(msg) from e
+                raise self.foreign_error() from e
             raise
         return name
 
-    def show(self, index: str, hidden: Hidden | None = None, staged: str | None = None) -> None:
-        """From now on readers see the index but for what is hidden, and all of `staged`; one step."""
-        before = self.seen()
-        add: dict[str, Any] = {"index": index, "alias": self.alias}
-        if hidden:
-            add["filter"] = {"bool": {"must_not": [hidden.query()]}}
-        actions: list[dict[str, Any]] = [{"add": add}]
-        if staged:
-            actions.append({"add": {"index": staged, "alias": self.alias}})
-        actions += [
-            {"remove": {"index": old, "alias": self.alias}}
-            for old in (before.index, before.staged)
-            if old and old not in (index, staged)
-        ]
-        self.http.ask("POST", "/_aliases", {"actions": actions})
+    def show(self, before: Seen, after: Seen, *, in_place_of_foreign: bool = False) -> None:
+        """From now on readers see what `after` says in place of what `before` says; one step.
 
-    def take_place_of_foreign(self, index: str) -> None:
-        """The index of the alias' own name is deleted and ours seen in its place; one step."""
-        actions = [{"remove_index": {"index": self.alias}}, {"add": {"index": index, "alias": self.alias}}]
+        `in_place_of_foreign`: an index of the alias' own name is deleted in the same step.
+        """
+        gone = [old for old in (before.index, before.staged) if old and old not in (after.index, after.staged)]
+        for old in gone:
+            self.http.ask("PUT", f"/{old}/_mapping", {"_meta": {"retired": int(time.time())}})
+        add: dict[str, Any] = {"index": after.index, "alias": self.alias}
+        if after.hidden:
+            add["filter"] = {"bool": {"must_not": [after.hidden.query()]}}
+        actions: list[dict[str, Any]] = [{"add": add}]
+        if after.staged:
+            actions.append({"add": {"index": after.staged, "alias": self.alias}})
+        actions += [{"remove": {"index": old, "alias": self.alias}} for old in gone]
+        if in_place_of_foreign:
+            actions.insert(0, {"remove_index": {"index": self.alias}})
         self.http.ask("POST", "/_aliases", {"actions": actions})
 
     def is_foreign(self) -> bool:
         """Whether an index of the alias' own name is in the way."""
-        found = self.http.ask("GET", f"/{self.alias}", missing=True, filter_path="*.settings.index.provided_name")
+        found = self.http.ask("GET", f"/{self.alias}", None, {"filter_path": _NAMES}, missing=True)
         return bool(found) and self.alias in found
+
+    def foreign_error(self) -> DocumentIndexError:
+        """What to say then."""
+        return DocumentIndexError(
+            f"OpenSearch at {self.http.url} has an index {self.alias} that this program did not make: "
+            "`usage-stats reindex --replace-foreign` makes ours beside it and puts it in its place"
+        )
 
     def refresh(self, index: str) -> None:
         """Searches see from now on what was written, on every copy of the index."""
@@ -135,25 +137,20 @@ class SiteIndices:
 
         self.http.patiently(work)
 
-    def unseen(self, *keep: str) -> list[str]:
+    def unseen(self) -> list[str]:
         """The site's indices that no reader sees: left by a killed writer, or taken out of the alias."""
-        found = self.http.ask("GET", f"/{self._stem}*", filter_path="*.aliases,*.settings.index.provided_name")
-        return sorted(name for name, index in found.items() if not index.get("aliases") and name not in keep)
+        found = self.http.ask("GET", f"/{self._stem}*", None, {"filter_path": _NAMES})
+        return sorted(name for name, index in found.items() if not index.get("aliases"))
 
     def remove(self, index: str) -> None:
         """Delete an index."""
         self.http.ask("DELETE", f"/{index}", missing=True)
 
-    def settle(self, index: str) -> bool:
-        """Whether so much time has passed since the index was retired that no search can have it open."""
+    def is_closed_to_all(self, index: str) -> bool:
+        """Whether no search can have the unseen index open: none ever could, or it was retired long enough ago."""
         answer = self.http.ask("GET", f"/{index}/_mapping", missing=True)
-        meta = answer[index]["mappings"].get("_meta", {}) if answer else {}
-        retired = meta.get("retired")
-        return retired is None or abs(time.time() - retired) > _GRACE
-
-    def retire(self, index: str) -> None:
-        """Note when the index was taken out of the alias; said before it is."""
-        self.http.ask("PUT", f"/{index}/_mapping", {"_meta": {"retired": int(time.time())}})
+        retired = answer[index]["mappings"].get("_meta", {}).get("retired") if answer else None
+        return retired is None or abs(time.time() - retired) > GRACE
 
 
 def _hidden(shown: dict[str, Any]) -> Hidden:

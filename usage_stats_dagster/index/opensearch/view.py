@@ -17,6 +17,7 @@ from usage_stats_dagster.index.opensearch.http import IndexAnswerError, OpenSear
 Json = dict[str, Any]
 
 _TOLERANT = {"ignore_unavailable": "true", "allow_no_indices": "true"}
+_WHOLE = {"allow_partial_search_results": "false"}
 _KEEP = "5m"
 _PAGE = 5000
 
@@ -33,10 +34,10 @@ class View:
         """The answer of all shards; part of them is an error, not an answer."""
         if self.pinned:
             body = {**body, "pit": {"id": self.pinned, "keep_alive": _KEEP}}
-            found: Json = self.http.ask("POST", "/_search", body, allow_partial_search_results="false")
+            found: Json = self.http.ask("POST", "/_search", body, _WHOLE)
         else:
             path = f"/{self.names}/_search"
-            found = self.http.ask("POST", path, body, allow_partial_search_results="false", **_TOLERANT)
+            found = self.http.ask("POST", path, body, {**_WHOLE, **_TOLERANT})
         if found["timed_out"] or found["_shards"]["failed"]:
             msg = f"OpenSearch at {self.http.url} answered in part only ({found['_shards']}): try again"
             raise DocumentIndexError(msg)
@@ -50,7 +51,7 @@ class View:
             return
         try:
             path = f"/{self.names}/_search/point_in_time"
-            point = self.http.ask("POST", path, keep_alive=_KEEP, **_TOLERANT)["pit_id"]
+            point = self.http.ask("POST", path, None, {"keep_alive": _KEEP, **_TOLERANT})["pit_id"]
         except IndexAnswerError as e:
             if e.status not in (400, 404) or self.search({"size": 0})["_shards"]["total"]:
                 raise
@@ -78,7 +79,13 @@ class View:
 
     def documents(self, query: Json, sort: list[str], size: int = _PAGE, **fields: Any) -> Iterator[Json]:  # noqa: ANN401
         """All hits in the order of `sort`, which must tell any two apart."""
-        body: Json = {"size": size, "query": query, "sort": [{s: "asc"} for s in sort], "track_total_hits": False, **fields}
+        body: Json = {
+            "size": size,
+            "query": query,
+            "sort": [{s: "asc"} for s in sort],
+            "track_total_hits": False,
+            **fields,
+        }
         while True:
             found = self.search(body)["hits"]["hits"]
             yield from found
