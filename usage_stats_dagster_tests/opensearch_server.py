@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -20,12 +21,14 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from usage_stats_dagster.settings import IndexSection
 from usage_stats_dagster_tests.services import free_port
 
 URL_VARIABLE = "USAGE_STATS_TEST_OPENSEARCH"
@@ -132,6 +135,27 @@ def opensearch_url() -> Iterator[str]:
         return
     with private_server() as server:
         yield server.url
+
+
+def section(url: str, prefix: str | None = None, **options: Any) -> IndexSection:
+    """Settings of an index on that server, by default under a prefix that nobody has."""
+    return IndexSection(kind="opensearch", url=url, prefix=prefix or f"t{secrets.token_hex(5)}", replicas=0, **options)
+
+
+def call(url: str, method: str, path: str, body: Any = None) -> Any:
+    """A plain request, as any other program makes it: JSON in, JSON out."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url + path, data, {"content-type": "application/json"}, method=method)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.loads(answer.read())
+
+
+def removed(options: IndexSection) -> None:
+    """Remove all that an index of these settings left on the server."""
+    for name in call(str(options.url), "GET", f"/{options.prefix}.*"):
+        call(str(options.url), "DELETE", f"/{name}")
+    with suppress(urllib.error.HTTPError):  # nothing was ever written
+        call(str(options.url), "DELETE", f"/_index_template/{options.prefix}.documents")
 
 
 def _other_user() -> dict[str, object]:

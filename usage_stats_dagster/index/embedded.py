@@ -121,10 +121,10 @@ class EmbeddedIndex:
     ) -> int:
         """As DocumentIndex.rebuild, in one transaction."""
         del replace_foreign
-        count = 0
+        count, nothing = 0, hashed(DOCUMENTS.empty()).with_columns(date=questions.number_of("date"))
         with self._transaction("IMMEDIATE") as db:
             for (number,) in db.execute("SELECT DISTINCT date FROM documents WHERE idsite = ?", (idsite,)).fetchall():
-                _replace_date(db, idsite, number, hashed(DOCUMENTS.empty()))
+                _replace_date(db, idsite, number, nothing)
             db.execute("DELETE FROM periods WHERE idsite = ?", (idsite,))
             for documents in periods:
                 _, _, checked = check_period(idsite, documents, grain)

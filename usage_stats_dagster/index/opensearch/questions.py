@@ -22,6 +22,7 @@ PAGE = 10_000
 """Buckets of figures asked at a time; OpenSearch makes at most 65,535 an answer."""
 _PERIODS, _ITEMS = 200, 200  # so many buckets with a bucket a country in each
 _COUNTRIES = 5000
+_DOCUMENTS = 2000  # asked at a time
 _TERMS = 10_000  # identifiers named in a query
 _TOP = 30_000  # buckets of a top list: sites times limit
 _FIELD = {"idsite": "idsite", "level": "level", "identifier": "identifier.keyword"}
@@ -117,7 +118,7 @@ def identifiers(view: View) -> pl.Series:
 def sources(view: View, where: Selection) -> pl.DataFrame:
     """`idsite`, `date`, `id`, `source`: each document's JSON as it was sent."""
     with view.pin() as fixed:
-        hits = fixed.documents(query_of(where), ["idsite", "date", "id"]) if fixed else iter(())
+        hits = fixed.documents(query_of(where), ["idsite", "date", "id"], _DOCUMENTS) if fixed else iter(())
         rows = [(*h["sort"][:3], orjson.dumps(h["_source"]).decode()) for h in hits]
     schema = {"idsite": pl.Int32, "date": pl.Int64, "id": pl.String, "source": pl.String}
     return pl.DataFrame(rows, schema, orient="row").with_columns(_date("date"))

@@ -19,7 +19,6 @@ Json = dict[str, Any]
 _TOLERANT = {"ignore_unavailable": "true", "allow_no_indices": "true"}
 _WHOLE = {"allow_partial_search_results": "false"}
 _KEEP = "5m"
-_PAGE = 5000
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class View:
                 return
             composite = {**composite, "after": answer["all"]["after_key"]}
 
-    def documents(self, query: Json, sort: list[str], size: int = _PAGE, **fields: Any) -> Iterator[Json]:  # noqa: ANN401
+    def documents(self, query: Json, sort: list[str], size: int, **fields: Any) -> Iterator[Json]:  # noqa: ANN401
         """All hits in the order of `sort`, which must tell any two apart."""
         body: Json = {
             "size": size,
