@@ -107,9 +107,9 @@ class OpenSearchHttp:
             msg = f"OpenSearch at {self.url}: {e}"
             raise DocumentIndexError(msg) from e
 
-    def patiently(self, work: Callable[[], T]) -> T:
+    def patiently(self, work: Callable[[], T], seconds: float | None = None) -> T:
         """Does the work, again after IndexUnreachableError with growing pauses, until `patience` seconds are over."""
-        pause, give_up = _FIRST_PAUSE, time.monotonic() + self.patience
+        pause, give_up = _FIRST_PAUSE, time.monotonic() + min(self.patience, seconds or self.patience)
         while True:
             try:
                 return work()

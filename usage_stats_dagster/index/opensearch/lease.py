@@ -16,7 +16,7 @@ import threading
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ RENEW = 5.0
 STALE = 30.0
 """Seconds without a renewal after which the holder counts as dead."""
 _LOOK = 0.1
+_GIVE_BACK = 5.0
+_held_here: set[str] = set()
 
 
 class LostLeaseError(DocumentIndexError):
@@ -42,7 +44,7 @@ class Lease:
         self._idsite = idsite
         self._path = f"/{state}/_doc/lease-{idsite}"
         self._patience = patience
-        self._me = {
+        self._me: dict[str, Any] = {
             "machine": machine(),
             "process": os.getpid(),
             "host": socket.gethostname(),
@@ -83,9 +85,13 @@ class Lease:
         if self._renewer is not None:
             self._renewer.join()
         if not self._lost and self._number is not None:
-            # When the server is away there is nothing to give back: the lease goes stale.
+            give_back = partial(
+                self._http.once, "DELETE", self._path, None, self._condition(self._number), missing=True
+            )
+            # When the server stays away there is nothing to give back: the lease goes stale.
             with suppress(DocumentIndexError):
-                self._http.once("DELETE", self._path, None, self._condition(self._number), missing=True)
+                self._http.patiently(give_back, seconds=_GIVE_BACK)
+        _held_here.discard(self._me["token"])
 
     def check(self) -> None:
         """Before each step that readers see: still ours? Raises LostLeaseError."""
@@ -102,6 +108,7 @@ class Lease:
                 return False
             raise
         self._number = (answer["_seq_no"], answer["_primary_term"])
+        _held_here.add(self._me["token"])
         return True
 
     def _renew(self) -> None:
@@ -146,6 +153,8 @@ def machine() -> str:
 def _is_gone(holder: dict[str, Any]) -> bool:
     if not machine() or holder["machine"] != machine():
         return False
+    if holder["process"] == os.getpid():
+        return holder["token"] not in _held_here
     try:
         os.kill(holder["process"], 0)
     except ProcessLookupError:
