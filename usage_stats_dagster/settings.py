@@ -149,7 +149,7 @@ class IndexSection(_Section):
 
     @model_validator(mode="after")
     def _together(self) -> IndexSection:
-        if self.kind == "opensearch" and not re.match(r"^https?://[^/\s@]+", self.url or ""):
+        if self.kind == "opensearch" and not re.fullmatch(r"https?://[^/\s@]+(/\S*)?", self.url or ""):
             msg = (
                 f"url = {self.url!r}: kind = 'opensearch' needs the server's address, such as 'https://search.example.org:9200'; "
                 "user and password come from USAGE_STATS_OPENSEARCH_USER and USAGE_STATS_OPENSEARCH_PASSWORD"

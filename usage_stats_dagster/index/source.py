@@ -14,11 +14,15 @@ import xxhash
 from usage_stats_dagster.documents.contract import to_source
 
 
+def encoded(documents: pl.DataFrame) -> pl.DataFrame:
+    """Adds `source`, the document's JSON, and `hash` (Int64), xxh3 over it: signed, since SQLite has no other number."""
+    hashes = pl.col("source").nchash.xxh3_64().reinterpret(signed=True)  # type: ignore[attr-defined]
+    return documents.with_columns(to_source(documents).alias("source")).with_columns(hash=hashes)
+
+
 def hashed(documents: pl.DataFrame) -> pl.DataFrame:
-    """Adds `hash` (Int64): xxh3 over the document's JSON, as a signed number since SQLite has no other."""
-    sources = to_source(documents).to_frame("hash")
-    hashes = pl.col("hash").nchash.xxh3_64().reinterpret(signed=True)  # type: ignore[attr-defined]
-    return documents.with_columns(sources.select(hashes)["hash"])
+    """Adds `hash` alone."""
+    return encoded(documents).drop("source")
 
 
 def content_hashes(documents: pl.DataFrame) -> dict[date, str]:

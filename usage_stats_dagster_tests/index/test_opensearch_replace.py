@@ -98,7 +98,7 @@ class KilledError(BaseException):
 def test_a_writer_that_dies_at_any_step_leaves_a_whole_state(options, monkeypatch, before, after):
     monkeypatch.setattr(replacing, "_FEW", 100)
     # The dead give nothing back; their process is known to be gone.
-    monkeypatch.setattr(leases.Lease, "__exit__", lambda lease, *_: (lease._done.set(), leases._held_here.clear()))
+    monkeypatch.setattr(leases.Lease, "__exit__", lambda lease, *_: lease._done.set() or leases._held_here.clear())
     wholes = {(size, size * views) for size, views in (before or (0, 0), after)}
     once, left = OpenSearchHttp.once, 0
 
@@ -280,7 +280,7 @@ def test_unseen_indices_are_swept_away_after_a_while(options, monkeypatch):
 @pytest.mark.slow
 def test_a_server_killed_in_the_middle_of_a_bulk(monkeypatch):
     with private_server(heap="512m") as server:
-        options = section(server.url, patience_seconds=120, bulk_documents=200)
+        options = section(server.url, patience_seconds=600, bulk_documents=200)
         with OpenSearchIndex(options) as index:
             index.replace(1, D1, D1, state(1000, 1))
             for number, (size, views) in ((signal.SIGKILL, (3000, 2)), (signal.SIGTERM, (2500, 3))):

@@ -32,7 +32,7 @@ from usage_stats_dagster.index.opensearch.records import Records
 from usage_stats_dagster.index.opensearch.replace import Period, Writer
 from usage_stats_dagster.index.opensearch.site import SiteIndices
 from usage_stats_dagster.index.opensearch.view import View
-from usage_stats_dagster.index.source import hashed
+from usage_stats_dagster.index.source import encoded
 from usage_stats_dagster.settings import IndexSection
 
 _NAMED_SITES = 40  # a longer list does not fit into a request's line
@@ -65,7 +65,7 @@ class OpenSearchIndex:
         self, idsite: int, start: date, end: date, documents: pl.DataFrame, *, grain: Grain = "day"
     ) -> IndexReport:
         """As DocumentIndex.replace. Only documents that changed are sent; nothing is, if the period is as it was."""
-        documents = hashed(check_replacement(idsite, start, end, documents, grain))
+        documents = encoded(check_replacement(idsite, start, end, documents, grain))
         period = Period(idsite, start, end, grain, documents)
         writer = self._writer(idsite)
         if writer.is_as_wanted(period):

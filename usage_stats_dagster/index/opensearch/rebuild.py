@@ -14,10 +14,10 @@ import polars as pl
 from usage_stats_dagster.index.interface import EVERYTHING, FIGURES, DocumentIndexError, Grain, check_period
 from usage_stats_dagster.index.opensearch import questions
 from usage_stats_dagster.index.opensearch.lease import Lease
-from usage_stats_dagster.index.opensearch.replace import Period, Writer, with_sources
+from usage_stats_dagster.index.opensearch.replace import Period, Writer
 from usage_stats_dagster.index.opensearch.site import Seen
 from usage_stats_dagster.index.opensearch.view import View
-from usage_stats_dagster.index.source import hashed
+from usage_stats_dagster.index.source import encoded
 
 
 def rebuild(
@@ -43,8 +43,8 @@ def rebuild(
     should: dict[date, tuple[int, ...]] = {}
     for documents in periods:
         start, end, checked = check_period(idsite, documents, grain)
-        period = Period(idsite, start, end, grain, hashed(checked))
-        writer.bulk.index(index, with_sources(period.documents), lease.check)
+        period = Period(idsite, start, end, grain, encoded(checked))
+        writer.bulk.index(index, period.documents, lease.check)
         writer.records.write(idsite, index, period.records)
         should |= {d: r.figures for d, r in period.records.items()}
     site.refresh(index)

@@ -21,7 +21,6 @@ from functools import cached_property
 
 import polars as pl
 
-from usage_stats_dagster.documents.contract import to_source
 from usage_stats_dagster.index.interface import FIGURES, DocumentIndexError, Grain, IndexReport, Selection, month_start
 from usage_stats_dagster.index.opensearch import questions
 from usage_stats_dagster.index.opensearch.bulk import Bulk
@@ -38,7 +37,7 @@ _FEW = 2000
 
 @dataclass(frozen=True)
 class Period:
-    """What a site's dates shall hold: `documents` (DOCUMENTS, `hash`) of one grain, from start to end."""
+    """What a site's dates shall hold: `documents` (DOCUMENTS, `source`, `hash`) of one grain, from start to end."""
 
     idsite: int
     start: date
@@ -161,7 +160,7 @@ class Writer:
         staged = None
         if old.height and shown.height:
             staged = self.site.make(staged=True)
-            self.bulk.index(staged, with_sources(shown), lease.check)
+            self.bulk.index(staged, shown, lease.check)
             self.site.refresh(staged)
         during = Seen(index, staged, Hidden(tuple(stale), tuple(ids) if by_id else ()))
         lease.check()
@@ -169,7 +168,7 @@ class Writer:
         return during
 
     def _write(self, index: str, period: Period, changed: pl.DataFrame, removed: pl.Series, lease: Lease) -> None:
-        self.bulk.index(index, with_sources(changed), lease.check)
+        self.bulk.index(index, changed, lease.check)
         self.bulk.delete(index, removed, lease.check)
         self.site.refresh(index)
         found = questions.figures(View(self.site.http, index), Selection(start=period.start, end=period.end), by="day")
@@ -182,8 +181,3 @@ class Writer:
                 f"does another program write to it? `usage-stats reindex --sites {period.idsite}` makes it anew"
             )
             raise DocumentIndexError(msg)
-
-
-def with_sources(documents: pl.DataFrame) -> pl.DataFrame:
-    """`id` and `source`, the JSON to send."""
-    return documents.select("id", to_source(documents).alias("source"))
