@@ -9,7 +9,7 @@ DEMO := $(CURDIR)/demo
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test lint types check soak mutations bench clean
+.PHONY: help setup demo dev services test lint types check soak mutations bench clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ demo: setup ## Make a sample of logs, run the whole graph over it, show the figu
 dev: setup ## Open Dagster on the demo's data (http://127.0.0.1:3000)
 	@test -f $(DEMO)/usage_stats.toml || $(BIN)/usage-stats demo --folder $(DEMO)
 	@cd $(DEMO) && DAGSTER_HOME=$(DEMO)/dagster_home $(CURDIR)/$(BIN)/dagster dev -w $(CURDIR)/workspace.yaml
+
+services: setup ## Start a MariaDB, an S3 server and an OpenSearch until Ctrl-C; says how to use them
+	@$(BIN)/python -m usage_stats_dagster_tests.running_services
 
 test: setup ## Run the tests (no service needed)
 	@$(BIN)/python -m pytest

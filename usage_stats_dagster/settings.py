@@ -141,9 +141,38 @@ class IndexSection(_Section):
     """Where documents are indexed: the embedded index (one SQLite file) or OpenSearch."""
 
     kind: Literal["embedded", "opensearch"] = "embedded"
-    url: str | None = None
-    path: str = "data/index.db"
-    prefix: str = "usage_stats"
+    url: str | None = Field(None, description="OpenSearch's address")
+    path: str = Field("data/index.db", description="the embedded index's file")
+    prefix: str = Field("usage_stats", description="a site's documents are asked from `{prefix}-{idsite}`")
+    replicas: int = Field(1, ge=0, le=10, description="copies of a site's index beside the first")
+    ca: str | None = Field(None, description="a file of certificate authorities to trust, in place of the usual ones")
+    verify: bool = Field(True, description="whether the server's certificate is checked")
+    aws_region: str | None = Field(None, description="signs requests for Amazon OpenSearch Service in this region")
+    timeout_seconds: float = Field(120, gt=0, description="how long to wait for an answer")
+    patience_seconds: float = Field(300, ge=0, description="how long to try again before a run gives up for now")
+    bulk_documents: int = Field(5000, ge=1, le=50_000, description="documents in a bulk request")
+    bulk_requests: int = Field(2, ge=1, le=16, description="bulk requests in flight")
+
+    @field_validator("prefix")
+    @classmethod
+    def _prefix(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", value):
+            msg = f"{value!r} can't open the name of an index: use lower case letters, digits, _ and -"
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _together(self) -> IndexSection:
+        if self.kind == "opensearch" and not re.fullmatch(r"https?://[^/\s@]+(/\S*)?", self.url or ""):
+            msg = (
+                f"url = {self.url!r}: kind = 'opensearch' needs the server's address, such as 'https://search.example.org:9200'; "
+                "user and password come from USAGE_STATS_OPENSEARCH_USER and USAGE_STATS_OPENSEARCH_PASSWORD"
+            )
+            raise ValueError(msg)
+        if self.ca and not Path(self.ca).is_file():
+            msg = f"ca = {self.ca!r} is no file"
+            raise ValueError(msg)
+        return self
 
 
 class RulesSection(_Section):

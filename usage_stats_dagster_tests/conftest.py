@@ -49,3 +49,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     if report.skipped and os.environ.get(REQUIRED) and item.get_closest_marker("services"):
         report.outcome = "failed"
         report.longrepr = f"{REQUIRED} is set, but the test skipped: {report.longrepr}"
+
+
+@pytest.fixture(scope="session")
+def opensearch() -> Iterator[str]:
+    """The address of a real OpenSearch, one for all tests of the session: each test uses a prefix of its own."""
+    from usage_stats_dagster_tests.opensearch_server import opensearch_url
+
+    with opensearch_url() as url:
+        yield url

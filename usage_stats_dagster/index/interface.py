@@ -10,6 +10,7 @@ summed; the metrics are `schemas.METRICS`, each a sum over documents, 0 where no
 from __future__ import annotations
 
 import calendar
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from typing import Literal, Protocol
@@ -100,6 +101,16 @@ class DocumentIndex(Protocol):
         """
         ...
 
+    def rebuild(
+        self, idsite: int, periods: Iterable[pl.DataFrame], *, grain: Grain = "day", replace_foreign: bool = False
+    ) -> int:
+        """Make the site's documents anew of these frames (schemas.DOCUMENTS, each of other dates); gives their number.
+
+        One step for readers, however many there are. `replace_foreign`: what another program left under the site's name
+        in OpenSearch may be deleted in that step.
+        """
+        ...
+
     def totals(self, where: Selection = EVERYTHING) -> pl.DataFrame:
         """One row: FIGURES over all documents selected. What reconciliation compares with the lake."""
         ...
@@ -175,6 +186,17 @@ def month_start(day: date) -> date:
 def month_end(day: date) -> date:
     """The last day of the day's month."""
     return day.replace(day=calendar.monthrange(day.year, day.month)[1])
+
+
+def check_period(idsite: int, documents: pl.DataFrame, grain: Grain) -> tuple[date, date, pl.DataFrame]:
+    """The period that the documents span, and they as `check_replacement` gives them."""
+    days = documents["date"].drop_nulls()
+    first, last = days.min(), days.max()
+    if not isinstance(first, date) or not isinstance(last, date):
+        first = last = date.min
+    if grain == "month":
+        first, last = month_start(first), month_end(last)
+    return first, last, check_replacement(idsite, first, last, documents, grain)
 
 
 def check_replacement(idsite: int, start: date, end: date, documents: pl.DataFrame, grain: Grain) -> pl.DataFrame:

@@ -8,20 +8,19 @@ Dates are stored as numbers, 20250301: they sort as dates, months and years are 
 
 from __future__ import annotations
 
-import difflib
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
 import polars as pl
 
 from usage_stats_dagster.index.interface import FIGURES, KEYS, Granularity, Selection, check_metric
-from usage_stats_dagster.schemas import METRICS
+from usage_stats_dagster.schemas import DOCUMENTS, METRICS
 
 _PERIOD = {"day": "d.date", "month": "d.date / 100 * 100 + 1", "year": "d.date / 10000 * 10000 + 101"}
 _COLUMN = {"idsite": "d.idsite", "level": "d.level", "identifier": "d.identifier", "country": "c.country"}
 _NESTED = "documents d JOIN countries c USING (document)"
-_NEAR = 200  # identifiers that difflib looks at
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,12 @@ class Statement:
 
     sql: str
     parameters: tuple[object, ...]
-    columns: dict[str, type[pl.DataType]]
+    columns: Mapping[str, pl.DataType | type[pl.DataType]]
 
     def answer(self, db: sqlite3.Connection) -> pl.DataFrame:
         """Run it: the rows as a frame of `columns`."""
-        dates = [c for c, t in self.columns.items() if t is pl.Date]
-        schema = {c: pl.Int32 if t is pl.Date else t for c, t in self.columns.items()}
+        dates = [c for c, t in self.columns.items() if t == pl.Date]
+        schema = {c: pl.Int32 if t == pl.Date else t for c, t in self.columns.items()}
         rows = db.execute(self.sql, self.parameters).fetchall()
         day = [pl.date(pl.col(c) // 10000, pl.col(c) // 100 % 100, pl.col(c) % 100).alias(c) for c in dates]
         return pl.DataFrame(rows, schema, orient="row").with_columns(day)
@@ -102,40 +101,34 @@ def top_countries(where: Selection, by: Granularity | None, metric: str, limit: 
     return _statement(sql, (*parameters, _limit(limit), *parameters), group)
 
 
-def sources(where: Selection) -> Statement:
-    """The documents' JSON."""
+def rows(where: Selection) -> tuple[Statement, Statement, Statement]:
+    """The documents' own columns by `document`, their countries', and the sources that are kept as they were."""
     condition, parameters = _condition(where)
-    sql = f"""SELECT d.idsite, d.date, d.id, s.source FROM documents d JOIN sources s USING (document)
-        WHERE {condition} ORDER BY d.idsite, d.date, d.id"""  # noqa: S608
-    return Statement(sql, parameters, {"idsite": pl.Int32, "date": pl.Date, "id": pl.String, "source": pl.String})
+    columns = {c: t for c, t in DOCUMENTS.schema.items() if c not in ("year", "month", "day", "stats_by_country")}
+    listed = ", ".join(f"d.{c}" for c in columns)
+    figures = ", ".join(f"c.{m}" for m in METRICS)
+    return (
+        Statement(
+            f"SELECT d.document, {listed} FROM documents d WHERE {condition} ORDER BY d.idsite, d.date, d.id",  # noqa: S608
+            parameters,
+            {"document": pl.Int64, **columns},
+        ),
+        Statement(
+            f"SELECT c.document, c.country, {figures} FROM {_NESTED} WHERE {condition} ORDER BY c.document, c.country",  # noqa: S608
+            parameters,
+            {"document": pl.Int64, "country": pl.String, **dict.fromkeys(METRICS, pl.Int64)},
+        ),
+        Statement(
+            f"SELECT s.document, s.source FROM documents d JOIN sources s USING (document) WHERE {condition}",  # noqa: S608
+            parameters,
+            {"document": pl.Int64, "source": pl.String},
+        ),
+    )
 
 
 def distinct_identifiers() -> Statement:
     """Every identifier once, `identifier`."""
     return Statement("SELECT DISTINCT identifier FROM documents", (), {"identifier": pl.String})
-
-
-def nearest(known: pl.Series, identifier: str, limit: int) -> list[str]:
-    """The `limit` of `known` spelled most like the identifier, case aside.
-
-    Only those that share most of its three-letter pieces go to difflib: over a million it alone would take minutes.
-    """
-    wanted = identifier.lower()
-    pieces = sorted({wanted[i : i + 3] for i in range(max(1, len(wanted) - 2))})
-    lower = pl.col("known").str.to_lowercase()
-    candidates = (
-        known.to_frame("known")
-        .with_columns(
-            shared=pl.sum_horizontal(lower.str.contains(p, literal=True).cast(pl.Int16) for p in pieces),
-            apart=(pl.col("known").str.len_chars().cast(pl.Int64) - len(identifier)).abs(),
-        )
-        .filter(pl.col("shared") * 3 >= len(pieces))
-        .sort("shared", "apart", "known", descending=[True, False, False])
-        .head(_NEAR)["known"]
-        .to_list()
-    )
-    unlike = {c: -difflib.SequenceMatcher(None, wanted, c.lower(), autojunk=False).ratio() for c in candidates}
-    return sorted(candidates, key=unlike.__getitem__)[:limit]
 
 
 def _group(by: Granularity | None, *keys: str) -> dict[str, str]:

@@ -1,7 +1,6 @@
-"""Documents as the JSON that is indexed.
+"""Hashes over documents as indexed: what tells whether a document, or a period, changed.
 
-What belongs here: the one serialisation, so that every backend holds the same bytes, and the hash that tells whether a
-period's documents changed. What does not: which fields there are (`schemas.DOCUMENTS`), or sending them.
+What belongs here: hashes that every backend compares. What does not: the JSON itself (`documents/contract.py`).
 """
 
 from __future__ import annotations
@@ -9,24 +8,30 @@ from __future__ import annotations
 from datetime import date
 
 import polars as pl
+import polars_hash  # noqa: F401  (registers nchash)
 import xxhash
 
-from usage_stats_dagster.schemas import DOCUMENTS
+from usage_stats_dagster.documents.contract import to_source
 
 
-def sources(documents: pl.DataFrame) -> pl.Series:
-    """The JSON object of each document (schemas.DOCUMENTS), a String a row, in the frame's order.
+def encoded(documents: pl.DataFrame) -> pl.DataFrame:
+    """Adds `source`, the document's JSON, and `hash` (Int64), xxh3 over it: signed, since SQLite has no other number."""
+    hashes = pl.col("source").nchash.xxh3_64().reinterpret(signed=True)  # type: ignore[attr-defined]
+    return documents.with_columns(to_source(documents).alias("source")).with_columns(hash=hashes)
 
-    Fields in the schema's order, no white space, text not escaped beyond what JSON asks; `date` as
-    `2025-03-01T00:00:00`, as LA Referencia's processor writes it; a missing figure is null.
-    """
-    fields = [pl.col(c).dt.strftime("%Y-%m-%dT00:00:00") if c == "date" else pl.col(c) for c in DOCUMENTS.columns]
-    return documents.select(source=pl.struct(fields).struct.json_encode())["source"]
+
+def hashed(documents: pl.DataFrame) -> pl.DataFrame:
+    """Adds `hash` alone."""
+    return encoded(documents).drop("source")
 
 
 def content_hashes(documents: pl.DataFrame) -> dict[date, str]:
-    """A hash by date over `id` and `source` (columns `date`, `id`, `source`), whatever the order of rows."""
-    dates = documents.select("date", "id", "source").sort("id").partition_by("date", as_dict=True)
-    # A line feed never stands in a source, so joined sources differ where the sources do.
-    joined = {day: b"\n".join(part["source"].cast(pl.Binary).to_list()) for (day,), part in dates.items()}
-    return {day: xxhash.xxh3_128_hexdigest(text) for day, text in joined.items()}
+    """A hash by date over columns `date`, `id` and `hash`, whatever the order of rows."""
+    dates = documents.select("date", "id", "hash").sort("id").partition_by("date", as_dict=True)
+    return {day: _hash(part["id"], part["hash"]) for (day,), part in dates.items()}
+
+
+def _hash(ids: pl.Series, hashes: pl.Series) -> str:
+    text = xxhash.xxh3_128("\n".join(ids.to_list()).encode())
+    text.update(hashes.to_numpy().tobytes())
+    return text.hexdigest()

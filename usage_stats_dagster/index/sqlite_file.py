@@ -18,15 +18,16 @@ from usage_stats_dagster.index.interface import DocumentIndexError, IndexBusyErr
 from usage_stats_dagster.schemas import METRICS
 
 APPLICATION_ID = 0x55534458  # "USDX": `file` and sqlite3 show it
-VERSION = 1
+VERSION = 2
 _WAL_LIMIT = 64 << 20  # bytes of log kept after a large replacement
 
 _METRICS = ", ".join(f"{m} INTEGER" for m in METRICS)
 
-# Figures and sources lie apart: sums then read pages of numbers only, a fifth of the bytes.
+# A source is made of the columns on request; kept are only those that the columns don't tell to the byte.
 _TABLES = (
     f"""CREATE TABLE documents (document INTEGER PRIMARY KEY, idsite INTEGER NOT NULL, date INTEGER NOT NULL, id TEXT NOT NULL,
-    level TEXT, identifier TEXT NOT NULL, identifier_prefix TEXT, country TEXT, {_METRICS}, rules_version TEXT) STRICT""",
+    level TEXT, identifier TEXT NOT NULL, identifier_prefix TEXT, country TEXT, {_METRICS}, rules_version TEXT,
+    hash INTEGER NOT NULL) STRICT""",
     "CREATE TABLE sources (document INTEGER PRIMARY KEY, source TEXT NOT NULL) STRICT",
     f"""CREATE TABLE countries (document INTEGER NOT NULL, country TEXT NOT NULL, {_METRICS},
     PRIMARY KEY (document, country)) STRICT, WITHOUT ROWID""",
@@ -73,7 +74,7 @@ def _prepare(db: sqlite3.Connection, path: Path, *, create: bool) -> None:
         msg = f"{path} is an SQLite database, but no index of documents: name another file in index.path"
         raise IndexFileError(msg)
     if version != VERSION:
-        msg = f"{path} is an index of version {version}, this program reads {VERSION}: move it away and index again from the lake"
+        msg = f"{path} is an index of version {version}, this program reads {VERSION}: move it away and say `usage-stats reindex`"
         raise IndexFileError(msg)
     db.execute("PRAGMA synchronous = FULL")
     db.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT}")
@@ -108,7 +109,7 @@ def explained(path: Path, timeout: float) -> Iterator[None]:
             msg = f"another process has been writing to the index {path} for more than {timeout:g} s: try again when it is done"
             raise IndexBusyError(msg) from e
         if primary in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-            msg = f"{path} is no index of documents, or is damaged ({e}): move it away and index again from the lake"
+            msg = f"{path} is no index of documents, or is damaged ({e}): move it away and say `usage-stats reindex`"
             raise IndexFileError(msg) from e
         if primary == sqlite3.SQLITE_FULL:
             msg = f"the index {path} can't grow ({e}): nothing was changed; make room and try again"

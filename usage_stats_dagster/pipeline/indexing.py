@@ -41,7 +41,7 @@ def index_documents(ws: Workspace, idsite: int, day: date) -> Iterable[StageRepo
     wrong = {k: (found[k], v) for k, v in expected.items() if found[k] != v}
     if wrong:
         differences = ", ".join(f"{k}: {have} for {should}" for k, (have, should) in wrong.items())
-        msg = f"site {idsite}, {first}: the index has {differences}; run the day again, or `usage-stats doctor`"
+        msg = f"site {idsite}, {first}: the index has {differences}; run the day again; if it stays, `usage-stats reindex --sites {idsite}`"
         raise ReconciliationError(msg)
     row = ws.ledger.status(idsite, day)
     figures = ws.lake.manifest(METRICS_TABLE, idsite, day)

@@ -124,7 +124,7 @@ def test_the_ids_are_those_of_the_system_replaced():
 
 def test_the_source_has_the_contracts_fields_and_types():
     frame = metrics(("oai:host:1", "br", 1, {}), ("oai:host:1", None, 2, {}))
-    source = json.loads(next(to_source(documents(frame, REPOSITORY, "day", DAY))))
+    source = json.loads(to_source(documents(frame, REPOSITORY, "day", DAY))[0])
     assert (source["idsite"], source["date"]) == (3, "2025-06-10T00:00:00")
     assert source["stats_by_country"][0]["country"] is None
     properties = index_body()["mappings"]["properties"]

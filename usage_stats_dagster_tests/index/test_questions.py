@@ -1,5 +1,6 @@
 """Every question gives what a plain computation over the same documents gives."""
 
+import itertools
 from datetime import date
 
 import polars as pl
@@ -10,6 +11,7 @@ from polars.testing import assert_frame_equal
 
 from usage_stats_dagster.index.embedded import EmbeddedIndex
 from usage_stats_dagster.index.interface import FIGURES, KEYS, Selection
+from usage_stats_dagster.index.opensearch import questions as opensearch_questions
 from usage_stats_dagster.schemas import DOCUMENTS, METRICS
 from usage_stats_dagster_tests.index.documents import IDENTIFIERS, collections, document, frame
 
@@ -29,22 +31,11 @@ granularities = st.sampled_from([None, "day", "month", "year"])
 rankings = st.tuples(st.sampled_from(METRICS), st.none() | st.integers(0, 5))
 
 
-@pytest.fixture(scope="module")
-def new_index(tmp_path_factory):
-    """Makes an index of the documents given."""
-    folder, opened = tmp_path_factory.mktemp("indexes"), []
-
-    def make(by_site: dict[int, pl.DataFrame]) -> EmbeddedIndex:
-        if not opened:
-            opened.append(EmbeddedIndex(folder / "index.db"))
-        for site in (1, 2, 3):
-            documents = by_site.get(site, DOCUMENTS.empty())
-            opened[0].replace(site, date(2024, 12, 1), date(2025, 2, 28), documents)
-        return opened[0]
-
-    yield make
-    for index in opened:
-        index.close()
+def filled(index, by_site: dict[int, pl.DataFrame]):
+    """The index with just these documents."""
+    for site in (1, 2, 3):
+        index.replace(site, date(2024, 12, 1), date(2025, 2, 28), by_site.get(site, DOCUMENTS.empty()))
+    return index
 
 
 def selected(by_site: dict[int, pl.DataFrame], where: Selection) -> pl.DataFrame:
@@ -72,11 +63,17 @@ def nested(documents: pl.DataFrame) -> pl.DataFrame:
     return rows.filter(pl.col("stats_by_country").is_not_null()).unnest("stats_by_country")
 
 
-@settings(max_examples=60, deadline=None)
-@given(by_site=collections(), where=selections, by=granularities, ranking=rankings)
-def test_answers_equal_a_plain_computation(new_index, by_site, where, by, ranking):
+def test_answers_equal_a_plain_computation(shared_index):
+    @settings(max_examples=60 if isinstance(shared_index, EmbeddedIndex) else 8, deadline=None, derandomize=True)
+    @given(by_site=collections(), where=selections, by=granularities, ranking=rankings)
+    def check(by_site, where, by, ranking):
+        compare(filled(shared_index, by_site), selected(by_site, where), where, by, ranking)
+
+    check()
+
+
+def compare(index, documents, where, by, ranking):
     metric, limit = ranking
-    index, documents = new_index(by_site), selected(by_site, where)
     assert_frame_equal(index.totals(where), summed(documents, [], None))
     assert_frame_equal(
         index.by_site(where, by), summed(documents, ["idsite"], by).sort("idsite", *(["period"] if by else []))
@@ -104,42 +101,66 @@ def test_answers_equal_a_plain_computation(new_index, by_site, where, by, rankin
     assert_frame_equal(index.items(where, by, metric=metric, limit=limit, countries=True), expected)
 
 
-def test_an_empty_index_answers(tmp_path):
-    with EmbeddedIndex(tmp_path / "index.db") as index:
-        assert index.totals().row(0) == (0,) * len(FIGURES)
-        assert index.items(by="month", countries=True).is_empty()
-        assert index.items(by="month").schema["period"] == pl.Date
-        assert index.nearest("anything") == []
+def test_an_empty_index_answers(index):
+    for where in (Selection(), Selection(sites=(1,)), Selection(sites=())):
+        assert index.totals(where).row(0) == (0,) * len(FIGURES)
+        assert index.items(where, by="month", countries=True).is_empty()
+        assert index.by_country(where, by="month").is_empty()
+        assert index.items(where, by="month").schema["period"] == pl.Date
+        assert index.sources(where).is_empty()
+    assert index.nearest("anything") == []
 
 
-def test_identifiers_are_found_to_the_letter(tmp_path):
+def test_identifiers_are_found_to_the_letter(index):
     day = date(2025, 3, 1)
-    with EmbeddedIndex(tmp_path / "index.db") as index:
-        documents = frame(*(document(1, day, i, {"br": 2**n}) for n, i in enumerate(IDENTIFIERS)))
-        index.replace(1, day, day, documents)
-        for n, identifier in enumerate(IDENTIFIERS):
-            found = index.items(Selection(identifier=identifier))
-            assert found.select("identifier", "views").rows() == [(identifier, 2**n)]
-        assert index.items(Selection(identifier_prefix="oai:host"))["identifier"].str.starts_with("oai:host:").all()
-        assert index.items(Selection(identifier="oai:host:%")).is_empty()
+    documents = frame(*(document(1, day, i, {"br": 2**n}) for n, i in enumerate(IDENTIFIERS)))
+    index.replace(1, day, day, documents)
+    for n, identifier in enumerate(IDENTIFIERS):
+        found = index.items(Selection(identifier=identifier))
+        assert found.select("identifier", "views").rows() == [(identifier, 2**n)]
+    assert index.items(Selection(identifier_prefix="oai:host"))["identifier"].str.starts_with("oai:host:").all()
+    assert index.items(Selection(identifier="oai:host:%")).is_empty()
 
 
-def test_the_nearest_spelling(tmp_path):
+def test_the_nearest_spelling(index):
     day = date(2025, 3, 1)
-    with EmbeddedIndex(tmp_path / "index.db") as index:
-        index.replace(1, day, day, frame(*(document(1, day, i, {"br": 1}) for i in IDENTIFIERS)))
-        assert index.nearest("oai:host:123/46")[:2] == ["oai:host:123/4", "oai:host:123/45"]
-        assert index.nearest("OAI:HOST2:1", 1) == ["oai:host2:1"]
-        assert "oai:host:123/45" in index.nearest("123/45")
-        assert index.nearest("zzzz") == []
+    index.replace(1, day, day, frame(*(document(1, day, i, {"br": 1}) for i in IDENTIFIERS)))
+    assert index.nearest("oai:host:123/46")[:2] == ["oai:host:123/4", "oai:host:123/45"]
+    assert index.nearest("OAI:HOST2:1", 1) == ["oai:host2:1"]
+    assert "oai:host:123/45" in index.nearest("123/45")
+    assert index.nearest("zzzz") == []
 
 
-def test_wrong_questions(tmp_path):
-    with EmbeddedIndex(tmp_path / "index.db") as index:
-        for call in (
-            lambda: index.items(metric="hits"),
-            lambda: index.items(limit=-1),
-            lambda: index.by_site(by="week"),
-        ):
-            with pytest.raises(ValueError, match=r"hits|-1|week"):
-                call()
+def test_visitors_without_a_country_count_as_unknown(index):
+    day = date(2025, 3, 1)
+    both = document(1, day, "oai:host:1", {"br": 1, "xx": 2})
+    nameless = {**both["stats_by_country"][0], "country": None, "views": 4}
+    both["stats_by_country"] = [nameless, *both["stats_by_country"]]
+    index.replace(1, day, day, frame(both))
+    assert index.by_country().select("country", "documents", "views").rows() == [("xx", 1, 6), ("br", 1, 1)]
+    assert index.items(countries=True).select("country", "documents", "views").rows() == [("xx", 1, 6), ("br", 1, 1)]
+
+
+def test_more_answers_than_fit_one_request(index, monkeypatch):
+    monkeypatch.setattr(opensearch_questions, "PAGE", 3)
+    monkeypatch.setattr(opensearch_questions, "_ITEMS", 3)
+    monkeypatch.setattr(opensearch_questions, "_DOCUMENTS", 3)
+    monkeypatch.setattr(opensearch_questions, "_PERIODS", 3)
+    days = [date(2025, 3, n) for n in range(1, 11)]
+    rows = [document(1, d, f"oai:host:{n}", {"br": n + 1, "ar": d.day}) for d in days for n in range(7)]
+    index.replace(1, days[0], days[-1], frame(*rows))
+    documents = {1: frame(*rows)}
+    for by, limit in itertools.product((None, "day"), (None, 5)):
+        compare(index, selected(documents, Selection()), Selection(), by, ("views", limit))
+    assert index.sources()["id"].sort().equals(frame(*rows)["id"].sort())
+
+
+def test_wrong_questions(index):
+    for call in (
+        lambda: index.items(metric="hits"),
+        lambda: index.items(limit=-1),
+        lambda: index.by_country(limit=-1),
+        lambda: index.by_site(by="week"),
+    ):
+        with pytest.raises(ValueError, match=r"hits|-1|week"):
+            call()
