@@ -80,6 +80,18 @@ def stretches(days: Sequence[date]) -> list[tuple[date, date]]:
     return found
 
 
+def run_stale_graph(
+    ws: Workspace, *, first: date | None, last: date | None, sites: list[int] | None
+) -> list[date]:
+    """Materialises the days whose figures are of other rules than today's, and no others; returns the days made."""
+    from usage_stats_dagster.pipeline.rerun import run_stale
+
+    def make(days: Sequence[date], chosen: list[int]) -> None:
+        materialise(days, sites=chosen, logs_dir=ws.logs_dir)
+
+    return run_stale(ws, first=first, last=last, sites=sites, make=make)
+
+
 def run_graph(ws: Workspace, *, first: date | None, last: date | None, sites: list[int] | None) -> list[date]:
     """Materialises the days asked for, or those that have something new, and days whose tail changed by it.
 
