@@ -147,6 +147,19 @@ def _outdated(
     return more
 
 
+def import_outdated(ws: Workspace, found: Discovery, idsite: int, first: date, last: date) -> ImportReport:
+    """Imports again those of the files that have lines on the site's days and were imported under other settings."""
+    mine = Discovery([f for f in found.logs if f.idsite == idsite], [], [idsite])
+    report = ImportReport()
+    with ws.writing():
+        for f in _outdated(ws, mine, [], first, last):
+            result = import_path(ws, f, None, None)
+            if result is not None:
+                report.paths.append(result)
+        status.refresh(ws, report.changed, [idsite])
+    return report
+
+
 def import_path(ws: Workspace, f: FoundLog, first: date | None, last: date | None) -> PathReport | None:
     """Decides and does what is due for one file; None when it has no line on the days asked for."""
     path, idsite = str(f.path), f.idsite
