@@ -136,8 +136,9 @@ class _Month:
             self._stage("filtered_metrics", make_metrics, figures)
             self._stage("documents", make_documents, figures)
         except LakeError as e:
+            where = str(e).replace(str(ws.lake.root), str(self.beside.real.lake.root))
             msg = (
-                f"{e}\nwithout it site {self.idsite} can't be computed anew; nothing was changed. "
+                f"{where}\nwithout it site {self.idsite} can't be computed anew; nothing was changed. "
                 "Leave the day out with --from, --to or --site"
             )
             raise DiffError(msg) from e
