@@ -10,7 +10,7 @@ from __future__ import annotations
 import typer
 
 from usage_stats_dagster import __version__
-from usage_stats_dagster.cli import days, output, reads, replay, rules, run
+from usage_stats_dagster.cli import days, output, reads, replay, rules, run, warnings
 from usage_stats_dagster.mirror import cli as mirror
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ reads.register(app, days.volumes_frame)
 mirror.register(app)
 replay.register(app)
 rules.register(app)
+warnings.register(app)
 
 
 def main() -> None:

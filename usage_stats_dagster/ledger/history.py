@@ -124,6 +124,18 @@ def day_counts(ledger: Ledger, scope: Scope) -> pl.DataFrame:
     )  # fmt: skip
 
 
+def extents(ledger: Ledger, scope: Scope) -> pl.DataFrame:
+    """Each site's first and last day: idsite, first, last."""
+    s = date_status.c
+    query = (
+        sa.select(s.idsite, sa.func.min(s.day).label("first"), sa.func.max(s.day).label("last"))
+        .where(*scope.of(s.idsite, s.day))
+        .group_by(s.idsite)
+        .order_by(s.idsite)
+    )
+    return _frame(ledger, query, {"idsite": pl.Int32, "first": pl.Date, "last": pl.Date})
+
+
 def hits_by_server(ledger: Ledger, scope: Scope) -> pl.DataFrame:
     """Lines of the logs whose path names a server: idsite, server, day, lines."""
     f, d = log_file.c, log_day.c
