@@ -55,7 +55,7 @@ def show_stale(
     table = stretches(days)
     if not table["gone"].count():
         table = table.drop("gone")
-    note = f"{days.height:,} site-days; `usage-stats diff` says what a re-run would change, `usage-stats run --stale` does it"
+    note = f"{days.height:,} site-day{'s' if days.height > 1 else ''}; `usage-stats diff` says what a re-run would change, `usage-stats run --stale` does it"
     emit(table, format, title="Stale days", out=output, note=note)
 
 

@@ -58,7 +58,7 @@ def warnings_command(
         shown = found if format is not Format.table else found.drop("value", "usual")
         emit(shown, format, title="Warnings", out=output, note=f"{note}; docs/warnings.md says what each means")
         if strict and found.height:
-            fail(f"{found.height} warnings", as_json=format is Format.json)
+            fail(f"{found.height} warning{'s' if found.height > 1 else ''}", as_json=format is Format.json)
 
 
 def _days(ws: Workspace, first: date | None, last: date | None) -> list[date] | None:

@@ -96,13 +96,15 @@ def days_of_imports(ledger: Ledger, scope: Scope, versions: Mapping[int, Sequenc
     schema = {"idsite": pl.Int32, "day": pl.Date, "version": pl.String, "identity": pl.String, "path": pl.String}
     found = [pl.DataFrame(schema=schema)]
     for idsite, of in sorted(versions.items()):
-        query = (
+        logs = (
             sa.select(f.idsite, d.day, f.import_version, f.identity, f.path)
             .join(log_day, d.log_file_id == f.id)
-            .join(date_status, sa.and_(s.idsite == f.idsite, s.day == d.day))
-            .where(f.idsite == idsite, f.import_version.in_(of), _MADE, *scope.of(f.idsite, d.day))
+            .where(f.idsite == idsite, f.import_version.in_(of), *scope.of(f.idsite, d.day))
         )
-        found.append(_frame(ledger, query, schema))
+        made = sa.select(s.day).where(s.idsite == idsite, _MADE, *scope.of(s.idsite, s.day))
+        # Joined here: without statistics SQLite starts from the days and reads every site's logs for each.
+        days = _frame(ledger, made, {"day": pl.Date})
+        found.append(_frame(ledger, logs, schema).join(days, on="day", how="semi"))
     return pl.concat(found).sort("idsite", "day", "identity")
 
 
@@ -162,5 +164,4 @@ def servers_of_logs(ledger: Ledger, scope: Scope) -> pl.DataFrame:
 
 
 def _frame(ledger: Ledger, query: sa.Select[Any], schema: dict[str, Any]) -> pl.DataFrame:
-    rows = [tuple(r.values()) for r in ledger.rows(query)]
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    return pl.DataFrame(ledger.tuples(query), schema=schema, orient="row", infer_schema_length=None)

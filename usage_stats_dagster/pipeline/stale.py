@@ -61,9 +61,10 @@ def stale_days(
 
 
 def stretches(days: pl.DataFrame) -> pl.DataFrame:
-    """Stale days (STALE_SCHEMA) as stretches of neighbouring days with one reason (STRETCHES_SCHEMA)."""
+    """Stale days (STALE_SCHEMA) as stretches of neighbouring days with one reason, all or none with a log gone."""
     before = pl.col("day").shift().over("idsite")
-    same = [pl.col(c).eq_missing(pl.col(c).shift().over("idsite")) for c in ("reason", "gone")]
+    alike = (pl.col("reason"), pl.col("gone").is_null())
+    same = [c.eq_missing(c.shift().over("idsite")) for c in alike]
     begins = ~((pl.col("day") == before + pl.duration(days=1)) & pl.all_horizontal(same)).fill_null(value=False)
     return (
         days.sort("idsite", "day")
@@ -73,7 +74,15 @@ def stretches(days: pl.DataFrame) -> pl.DataFrame:
             pl.col("day").first().alias("first"),
             pl.col("day").last().alias("last"),
             pl.len().cast(pl.Int64).alias("days"),
-            pl.col("reason", "gone").first(),
+            pl.col("reason").first(),
+            pl.col("gone").first(),
+            pl.col("gone").n_unique().alias("logs"),
+        )
+        .with_columns(
+            pl.when(pl.col("logs") > 1)
+            .then(pl.format("{} and {} more", "gone", pl.col("logs") - 1))
+            .otherwise("gone")
+            .alias("gone")
         )
         .select(*STRETCHES_SCHEMA)
     )
