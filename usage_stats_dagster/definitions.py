@@ -14,6 +14,7 @@ from usage_stats_dagster.defs.matomo_sent import MATOMO_ASSETS
 from usage_stats_dagster.defs.postgres_mirror import MIRROR_ASSETS
 from usage_stats_dagster.defs.sensors import log_folder_sensor, stragglers_schedule
 from usage_stats_dagster.defs.visits_events import visits_events
+from usage_stats_dagster.defs.warnings import WARNING_CHECKS, early_warnings_job, early_warnings_schedule
 from usage_stats_dagster.resources.platform import PlatformResource
 from usage_stats_dagster.resources.s3 import s3_resources
 
@@ -30,10 +31,10 @@ ASSETS = [
 
 defs = dg.Definitions(
     assets=ASSETS,
-    asset_checks=SCHEMA_CHECKS,
-    jobs=JOBS,
+    asset_checks=[*SCHEMA_CHECKS, *WARNING_CHECKS],
+    jobs=[*JOBS, early_warnings_job],
     sensors=[log_folder_sensor],
-    schedules=[stragglers_schedule],
+    schedules=[stragglers_schedule, early_warnings_schedule],
     resources={"platform": PlatformResource(), **s3_resources()},
     executor=dg.in_process_executor,  # a step in a process of its own costs two seconds, more than most days' work
 )

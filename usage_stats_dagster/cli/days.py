@@ -16,6 +16,7 @@ from usage_stats_dagster.cli.common import open_workspace, window_option
 from usage_stats_dagster.cli.failures import failures
 from usage_stats_dagster.cli.output import CommandError, Format, UsageError, emit, fail, failing
 from usage_stats_dagster.cli.reads import parse_day, parse_sites
+from usage_stats_dagster.cli.rules import show_stale
 
 if TYPE_CHECKING:
     from usage_stats_dagster.pipeline.workspace import Workspace
@@ -64,12 +65,16 @@ def register(app: typer.Typer) -> None:
 
 def status_command(
     day: str | None = DayOption, first: str | None = FromOption, last: str | None = ToOption, site: list[str] | None = SiteOption,
+    stale: bool = typer.Option(False, "--stale", help="Only days whose figures are of other rules or settings, and why."),
     format: Format = FormatOption, json: bool = JsonOption, output: Path | None = OutputOption,
 ) -> None:  # fmt: skip
     """How far each site's day has come: queue, partial, loaded, pretable, calculated, done."""
     format = Format.json if json else format
     with failing(*failures(), as_json=format is Format.json):
         sites = parse_sites(site)
+        if stale:
+            show_stale(open_workspace(), list(sites) if sites else None, *window_option(day, first, last), format, output)
+            return
         frame = status_frame(open_workspace(), list(sites) if sites else None, *window_option(day, first, last))
         if not frame.height and format is Format.table:
             typer.echo("no day is known yet: put logs into logs/<site id>/ and say `usage-stats run`", err=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import typer
 
 from usage_stats_dagster import __version__
-from usage_stats_dagster.cli import days, output, reads, reindex, replay, run, serve
+from usage_stats_dagster.cli import days, output, reads, reindex, replay, rules, run, serve, warnings
 from usage_stats_dagster.mirror import cli as mirror
 
 app = typer.Typer(
@@ -43,6 +43,8 @@ mirror.register(app)
 replay.register(app)
 reindex.register(app)
 serve.register(app)
+rules.register(app)
+warnings.register(app)
 
 
 def main() -> None:

@@ -44,6 +44,9 @@ def run_command(
     plain: bool = typer.Option(
         False, "--plain", help="The same stages without Dagster's record of the run: two seconds less."
     ),
+    stale: bool = typer.Option(
+        False, "--stale", help="The days whose figures were made under other rules or settings, and no others."
+    ),
     json: bool = typer.Option(False, "--json", help="Errors as JSON on stderr."),
 ) -> None:
     """Import new logs and make the figures: of the days given, else of every day that has something new."""
@@ -51,20 +54,28 @@ def run_command(
 
     with failing(*failures(), as_json=json):
         a, b = window_option(day, first, last)
-        if (a is None) != (b is None):
+        if (a is None) != (b is None) and not stale:
             msg = "give both --from and --to, or --day"
             raise UsageError(msg)
         ws = open_workspace(logs.resolve() if logs else None)
         chosen = parse_sites(sites)
-        work(ws, a, b, sorted(chosen) if chosen else None, plain=plain)
+        work(ws, a, b, sorted(chosen) if chosen else None, plain=plain, stale=stale)
         write_timings()
 
 
-def work(ws: Workspace, first: date | None, last: date | None, sites: list[int] | None, *, plain: bool) -> None:
+def work(ws: Workspace, first: date | None, last: date | None, sites: list[int] | None, *, plain: bool, stale: bool = False) -> None:
     """Runs the graph and says what came of it; raises CommandError when a log could not be imported."""
     start = time.perf_counter()
     with progress_bar():
-        if plain:
+        if stale and plain:
+            from usage_stats_dagster.pipeline.rerun import run_stale  # noqa: PLC0415
+
+            days = run_stale(ws, first=first, last=last, sites=sites)
+        elif stale:
+            from usage_stats_dagster.defs.run import run_stale_graph  # noqa: PLC0415
+
+            days = run_stale_graph(ws, first=first, last=last, sites=sites)
+        elif plain:
             from usage_stats_dagster.pipeline.run import run  # noqa: PLC0415
 
             days = run(ws, first=first, last=last, sites=sites).days
@@ -73,6 +84,9 @@ def work(ws: Workspace, first: date | None, last: date | None, sites: list[int] 
 
             days = run_graph(ws, first=first, last=last, sites=sites)
     seconds = time.perf_counter() - start
+    if stale and not days:
+        typer.echo("no day is stale: every figure is of today's rules and settings", err=True)
+        return
     summarise(ws, days, sites, seconds)
 
 

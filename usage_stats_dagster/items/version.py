@@ -21,12 +21,25 @@ _CODE = 1
 """Raise it when tidying, matching or mapping give other results for the same rules."""
 
 
-def version(site: Site) -> str:
-    """16 hexadecimal digits over the rules in force (patterns, templates, host), normalising and the map's content.
+def parts(site: Site) -> dict[str, str]:
+    """What decides a site's items, by name: the rules in force (patterns, templates, host), normalising, the map's content.
 
     Raises ItemRuleError or IdentifierMapError where the settings can't be used.
     """
     # An own rule's name holds the site's title, which decides nothing.
     rules = [(r[0], r[1], r[2], *r[4:]) for r in map(astuple, rules_for(site))]
-    parts = repr((_CODE, rules, NORMALISING, map_fingerprint(site.identifier_map)))
-    return hashlib.sha256(parts.encode()).hexdigest()[:16]
+    mapping = map_fingerprint(site.identifier_map)
+    return {
+        "item rules (site.platform, item_rules, identifier, url)": _hashed(rules),
+        "normalising of identifiers": _hashed((_CODE, NORMALISING)),
+        "site.identifier_map": _hashed(mapping) if mapping else "null",
+    }
+
+
+def version(site: Site) -> str:
+    """16 hexadecimal digits over the parts; raises what `parts` raises."""
+    return hashlib.sha256(repr(sorted(parts(site).items())).encode()).hexdigest()[:16]
+
+
+def _hashed(value: object) -> str:
+    return "#" + hashlib.sha256(repr(value).encode()).hexdigest()[:16]

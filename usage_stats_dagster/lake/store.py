@@ -56,6 +56,8 @@ class Manifest:
     inputs: dict[str, str] = field(default_factory=dict)
     counts: dict[str, Any] = field(default_factory=dict)
     rules_version: str = ""
+    rules: dict[str, str] = field(default_factory=dict)
+    """The parts of the rules version by name, where they decide (metrics)."""
 
     def to_json(self) -> bytes:
         """The manifest as stored: sorted keys, no time of writing in it."""

@@ -86,6 +86,11 @@ class Ledger:
         with self._engine.connect() as c:
             return c.execute(query).mappings().all()
 
+    def tuples(self, query: sa.Select[Any]) -> list[tuple[Any, ...]]:
+        """All rows of a query as plain tuples: of many rows, several times as fast."""
+        with self._engine.connect() as c:
+            return [tuple(r) for r in c.execute(query)]
+
     def frame(self, query: sa.Select[Any], schema: dict[str, pl.DataType | type[pl.DataType]]) -> pl.DataFrame:
         """All rows of a query as a frame of the given schema."""
         return pl.DataFrame([dict(r) for r in self.rows(query)], schema=schema)

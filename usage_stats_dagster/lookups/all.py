@@ -41,6 +41,21 @@ class Lookups:
         return _hash(self.robots.version, self.countries.version, self.referrers.spam_version)
 
     @property
+    def import_parts(self) -> dict[str, str]:
+        """What decides hits beside the log, by name: `release (hash)`, or `#` and a hash."""
+        return {"country data": "#" + self.countries.version, "spam hosts": "#" + self.referrers.spam_version}
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """What decides hits, visits and events, by name; the settings that go into it excepted."""
+        return {
+            **{f"robots list {name}": of for name, of in self.robots.lists.items()},
+            **self.import_parts,
+            "search engines and networks": "#" + self.referrers.lists_version,
+            "browsers and systems": "#" + clients.VERSION,
+        }
+
+    @property
     def version(self) -> str:
         """16 hexadecimal digits: what decides hits, visits and events."""
         return _hash(self.import_version, self.referrers.version, clients.VERSION)

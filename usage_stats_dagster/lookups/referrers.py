@@ -132,6 +132,11 @@ class Referrers:
         return _hash(self._spam)
 
     @cached_property
+    def lists_version(self) -> str:
+        """16 hexadecimal digits over engines and networks: what is the same for every site."""
+        return _hash([[(e.name, e.host, e.keys, e.path) for e in ENGINES], NETWORKS])
+
+    @cached_property
     def version(self) -> str:
         """16 hexadecimal digits over spam hosts, own hosts, engines and networks."""
         return _hash([self._spam, self._own, [(e.name, e.host, e.keys, e.path) for e in ENGINES], NETWORKS])

@@ -7,6 +7,7 @@ What does not: the rules (`metrics/`), the documents' fields (`documents/`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
@@ -14,15 +15,16 @@ from typing import Any
 import polars as pl
 
 from usage_stats_dagster.documents.build import documents
-from usage_stats_dagster.items.version import version as items_version
 from usage_stats_dagster.lake.store import LakeError, Manifest
 from usage_stats_dagster.ledger.tables import DayStatus
+from usage_stats_dagster.metrics.steps import LAREFERENCIA
 from usage_stats_dagster.metrics.table import Bucket, metrics, names_one_country
 from usage_stats_dagster.metrics.version import rules_version
 from usage_stats_dagster.pipeline.stage import StageReport, fingerprint
 from usage_stats_dagster.pipeline.status import advance
 from usage_stats_dagster.pipeline.threads import in_threads
 from usage_stats_dagster.pipeline.tracking import shares
+from usage_stats_dagster.pipeline.versions import figures_parts
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.schemas import DOCUMENTS, EVENTS, METRICS, METRICS_TABLE, VISITS
 from usage_stats_dagster.settings import Site
@@ -30,20 +32,12 @@ from usage_stats_dagster.settings import Site
 BUCKET_EVENTS = 500_000
 """Events counted at a time in one thread."""
 
-FIGURES_CODE = "1"
-"""Raised when the code makes other figures of the same events: then days are stale."""
-
-
-def site_rules_version(ws: Workspace, site: Site) -> str:
-    """The rules version of a site: steps, parameters, lists, item rules (16 hexadecimal digits)."""
-    lists = fingerprint(FIGURES_CODE, ws.lookups(site).version, items_version(site))
-    return rules_version(ws.settings, site, lists)
-
 
 def make_metrics(ws: Workspace, idsite: int, day: date) -> Iterable[StageReport]:
     """Writes the metrics of a site's day, unless they are already of these events, this tail and these rules."""
     site = ws.settings.site(idsite)
-    rules = site_rules_version(ws, site)
+    parts = figures_parts(ws, site)
+    rules = rules_version(parts)
     events = _events(ws, idsite, day)
     tail_hash = tail_of(ws, idsite, day)
     mark = fingerprint(rules, events.content_hash, tail_hash, site.level)
@@ -66,7 +60,7 @@ def make_metrics(ws: Workspace, idsite: int, day: date) -> Iterable[StageReport]
         w.append(made.table)
         inputs = {"events": events.content_hash, "tail": tail_hash}
         manifest = Manifest(METRICS_TABLE.name, idsite, day, mark, inputs=inputs, counts=counts, rules_version=rules)
-        done = ws.lake.commit(w, manifest)
+        done = ws.lake.commit(w, replace(manifest, rules=parts))
     return [StageReport.of(done, changed=True)]
 
 
@@ -165,8 +159,15 @@ def _remove_other_grain(ws: Workspace, site: Site, first: date) -> None:
 
 def _advance(ws: Workspace, idsite: int, day: date, figures: Manifest, docs: Manifest) -> None:
     row = ws.ledger.status(idsite, day)
-    counts = {m: figures.counts[m] for m in (*METRICS, "searches")} | {"documents": docs.rows}
-    if row is not None and row["status"] >= DayStatus.CALCULATED and (row["counts"] or {}) | counts == row["counts"]:
+    counts = {m: figures.counts[m] for m in (*METRICS, "searches")} | {"documents": docs.rows, **_content(figures)}
+    made = row is not None and row["status"] >= DayStatus.CALCULATED and row["rules_version"] == figures.rules_version
+    if row is not None and made and (row["counts"] or {}) | counts == row["counts"]:
         return
     status = max(DayStatus.CALCULATED, DayStatus(row["status"]) if row is not None else DayStatus.QUEUE)
-    advance(ws, idsite, day, status, counts=counts, rules_version=docs.rules_version)
+    advance(ws, idsite, day, status, counts=counts, rules_version=figures.rules_version)
+
+
+def _content(figures: Manifest) -> dict[str, int]:
+    """How much of what people asked for has an item, and how much has none; nothing where no step asks for items."""
+    steps = figures.counts["steps"][LAREFERENCIA]
+    return {"mapped": steps["kept"], "unmapped": steps["unidentified"]} if "unidentified" in steps else {}

@@ -24,13 +24,10 @@ from usage_stats_dagster.logs.sniff import UnknownFormatError
 from usage_stats_dagster.pipeline import status
 from usage_stats_dagster.pipeline.log_import import parse_log
 from usage_stats_dagster.pipeline.overlap import overlapping
+from usage_stats_dagster.pipeline.versions import import_parts, import_version
 from usage_stats_dagster.pipeline.workspace import Workspace
-from usage_stats_dagster.settings import Site, settings_hash
 
 MAX_ATTEMPTS = 3
-IMPORT_CODE = "1"
-"""Raised when the code reads the same log differently than before: then days are stale."""
-
 _SETTLED = (LogStatus.LOADED, LogStatus.IGNORED, LogStatus.HELD, LogStatus.INVALID, LogStatus.PARTIAL)
 
 
@@ -66,23 +63,6 @@ class ImportReport:
     def of(self, *actions: str) -> list[PathReport]:
         """The paths with one of these actions."""
         return [p for p in self.paths if p.action in actions]
-
-
-def import_version(ws: Workspace, site: Site) -> str:
-    """Hash of what decides which hits a log gives: a change makes days stale, a re-run of a day imports anew."""
-    r, s = ws.settings.rules, site
-    parts = (
-        s.format,
-        s.format_regex,
-        s.format_time,
-        "|".join(s.exclude),
-        ws.settings.platform.time_zone,
-        str(ws.settings.platform.start_date),
-    )
-    lookups = ws.lookups(site)
-    return settings_hash(
-        IMPORT_CODE, *parts, str(r.store_ips), lookups.countries.version, lookups.referrers.spam_version
-    )
 
 
 def find(ws: Workspace, sites: Iterable[int] | None = None) -> Discovery:
@@ -156,11 +136,28 @@ def _outdated(
         wanted = import_version(ws, ws.settings.site(idsite))
         days = [first + timedelta(k) for k in range((last - first).days + 1)]
         on_days = {r["identity"] for r in ws.ledger.log_days(idsite, days)}
-        old = {r["path"] for r in ws.ledger.logs(idsite) if r["identity"] in on_days and r["import_version"] != wanted}
+        logs = [r for r in ws.ledger.logs(idsite) if r["identity"] in on_days and r["import_version"] != wanted]
+        identities = {r["identity"] for r in logs}
+        # A log that was renamed since, as rotation does, is known by its identity under its new path.
+        renamed = {p for p, r in ws.ledger.paths(idsite).items() if r["identity"] in identities}
+        old = {r["path"] for r in logs} | renamed
         more += [
             f for f in found.logs if f.idsite == idsite and str(f.path) in old and (idsite, str(f.path)) not in have
         ]
     return more
+
+
+def import_outdated(ws: Workspace, found: Discovery, idsite: int, first: date, last: date) -> ImportReport:
+    """Imports again those of the files that have lines on the site's days and were imported under other settings."""
+    mine = Discovery([f for f in found.logs if f.idsite == idsite], [], [idsite])
+    report = ImportReport()
+    with ws.writing():
+        for f in _outdated(ws, mine, [], first, last):
+            result = import_path(ws, f, None, None)
+            if result is not None:
+                report.paths.append(result)
+        status.refresh(ws, report.changed, [idsite])
+    return report
 
 
 def import_path(ws: Workspace, f: FoundLog, first: date | None, last: date | None) -> PathReport | None:
@@ -293,7 +290,7 @@ def _import(
                 return _note(ws, f, "held", LogStatus.HELD, identity=head.identity, message=msg)
         old_days = ws.ledger.days_of_log(known["id"]) if known is not None else []
         old = [known["identity"]] if known is not None else []
-        values, outcomes, days = parsed.commit(ws.lake, version, old)
+        values, outcomes, days = parsed.commit(ws.lake, version, old, import_parts(ws, site))
     except BaseException:
         parsed.discard()
         raise

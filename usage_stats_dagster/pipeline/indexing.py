@@ -60,7 +60,6 @@ def index_documents(ws: Workspace, idsite: int, day: date) -> Iterable[StageRepo
             DayStatus.DONE,
             done_inputs_hash=inputs_hash,
             done_tail_hash=tail,
-            rules_version=manifest.rules_version,
             counts={"indexed": found["documents"]},
         )
     counts = {

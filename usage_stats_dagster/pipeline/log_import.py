@@ -59,9 +59,12 @@ class ImportedLog:
             w.discard()
 
     def commit(
-        self, lake: Lake, import_version: str, old_identities: list[str]
+        self, lake: Lake, import_version: str, old_identities: list[str], settings: dict[str, str]
     ) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
-        """Puts everything in place; returns the ledger's rows (log, summary by outcome and day, days)."""
+        """Puts everything in place; returns the ledger's rows (log, summary by outcome and day, days).
+
+        `settings` are the parts of the import version by name, for whoever asks later what the log was imported under.
+        """
         idsite, identity, s = self.found.idsite, self.head.identity, self.reader.summary
         for w in self.hits.values():
             w.commit()
@@ -98,7 +101,7 @@ class ImportedLog:
         }
         outcomes = self.outcomes.to_dicts()
         days = self._day_rows()
-        manifest = {"log": values, "outcomes": outcomes, "days": days}
+        manifest = {"log": values, "outcomes": outcomes, "days": days, "settings": settings}
         lake.put_bytes(
             side_file(lake, "imports", idsite, identity, "json"), orjson.dumps(manifest, option=orjson.OPT_SORT_KEYS)
         )

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from usage_stats_dagster.metrics.version import rules_version
+from usage_stats_dagster.metrics.version import rules_parts, rules_version
 from usage_stats_dagster.settings import Settings, Site
 from usage_stats_dagster_tests.metrics.frames import SITE, Row, bucket, day_metrics
 
@@ -99,25 +99,28 @@ def test_nothing_in_nothing_out():
 
 
 def test_the_rules_version_changes_with_what_counts_only(tmp_path):
-    version = rules_version(SETTINGS, SITE, "lists-1")
+    def version_of(settings, site, lists):
+        return rules_version({**rules_parts(settings, site), "lists": lists})
+
+    version = version_of(SETTINGS, SITE, "lists-1")
     assert len(version) == 16
     assert int(version, 16) >= 0
     same = [
         (Settings(storage={"root": "elsewhere"}, rules={"store_ips": True}), SITE),
         (SETTINGS, SITE.model_copy(update={"name": "Other name", "logs": ("elsewhere/**",)})),
     ]
-    assert {rules_version(*s, "lists-1") for s in same} == {version}
+    assert {version_of(*s, "lists-1") for s in same} == {version}
     pairs = tmp_path / "pairs.csv"
     pairs.write_text("oai:a:1,oai:b:1\n")
     mapped = Site(**{**SITE.model_dump(exclude_unset=True), "identifier_map": {"file": str(pairs)}})
     others = [
-        rules_version(SETTINGS, SITE, "lists-2"),
-        rules_version(Settings(rules={"double_click_seconds": 10}), SITE, "lists-1"),
-        rules_version(Settings(rules={"steps": ("robots", "unidentified")}), SITE, "lists-1"),
-        rules_version(Settings(platform={"time_zone": "America/Bogota"}), SITE, "lists-1"),
-        rules_version(SETTINGS, SITE.model_copy(update={"platform": "ojs"}), "lists-1"),
-        rules_version(SETTINGS, mapped, "lists-1"),
+        version_of(SETTINGS, SITE, "lists-2"),
+        version_of(Settings(rules={"double_click_seconds": 10}), SITE, "lists-1"),
+        version_of(Settings(rules={"steps": ("robots", "unidentified")}), SITE, "lists-1"),
+        version_of(Settings(platform={"time_zone": "America/Bogota"}), SITE, "lists-1"),
+        version_of(SETTINGS, SITE.model_copy(update={"platform": "ojs"}), "lists-1"),
+        version_of(SETTINGS, mapped, "lists-1"),
     ]
     pairs.write_text("oai:a:1,oai:c:1\n")
-    others.append(rules_version(SETTINGS, mapped, "lists-1"))
+    others.append(version_of(SETTINGS, mapped, "lists-1"))
     assert len({version, *others}) == len(others) + 1
