@@ -201,9 +201,13 @@ class WarningsSection(_Section):
     busy_hour_hits: int = Field(20, ge=1, description="an empty hour is missing when those around it have so many hits")
     late_days: int = Field(1, ge=0, description="a day may be without figures for so many days after its end")
     server_days: int = Field(7, ge=1, le=366, description="days before that a server is compared with")
-    server_share: float = Field(0.01, ge=0, le=1, description="a server with less than this of its usual lines is silent")
+    server_share: float = Field(
+        0.01, ge=0, le=1, description="a server with less than this of its usual lines is silent"
+    )
     server_lines: int = Field(100, ge=1, description="a server that usually has fewer lines is not looked at")
-    spike_months: int = Field(12, ge=1, le=120, description="months before that a month is compared with (COUNTER 7.12)")
+    spike_months: int = Field(
+        12, ge=1, le=120, description="months before that a month is compared with (COUNTER 7.12)"
+    )
     spike_least_months: int = Field(3, ge=1, le=120, description="with fewer months before there is nothing to compare")
     spike_factor: float = Field(3, gt=0, description="a spike is at least so many times the mean …")
     spike_plus: float = Field(100, ge=0, description="… and so many more")
@@ -212,7 +216,9 @@ class WarningsSection(_Section):
     recent_days: int = Field(28, ge=7, le=366, description="days before that shares are compared with")
     share_events: int = Field(200, ge=1, description="a day of fewer events has no share to speak of")
     robots_change: float = Field(0.15, ge=0, le=1, description="change of the robots' share, up or down")
-    unmapped_share: float = Field(0.5, ge=0, le=1, description="share of content without an item that is too much anyhow")
+    unmapped_share: float = Field(
+        0.5, ge=0, le=1, description="share of content without an item that is too much anyhow"
+    )
     unmapped_rise: float = Field(0.1, ge=0, le=1, description="rise of that share over the days before")
 
 

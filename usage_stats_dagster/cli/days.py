@@ -73,7 +73,9 @@ def status_command(
     with failing(*failures(), as_json=format is Format.json):
         sites = parse_sites(site)
         if stale:
-            show_stale(open_workspace(), list(sites) if sites else None, *window_option(day, first, last), format, output)
+            show_stale(
+                open_workspace(), list(sites) if sites else None, *window_option(day, first, last), format, output
+            )
             return
         frame = status_frame(open_workspace(), list(sites) if sites else None, *window_option(day, first, last))
         if not frame.height and format is Format.table:

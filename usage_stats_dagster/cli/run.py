@@ -63,7 +63,9 @@ def run_command(
         write_timings()
 
 
-def work(ws: Workspace, first: date | None, last: date | None, sites: list[int] | None, *, plain: bool, stale: bool = False) -> None:
+def work(
+    ws: Workspace, first: date | None, last: date | None, sites: list[int] | None, *, plain: bool, stale: bool = False
+) -> None:
     """Runs the graph and says what came of it; raises CommandError when a log could not be imported."""
     start = time.perf_counter()
     with progress_bar():

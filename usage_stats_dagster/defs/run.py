@@ -81,9 +81,7 @@ def stretches(days: Sequence[date]) -> list[tuple[date, date]]:
     return found
 
 
-def run_stale_graph(
-    ws: Workspace, *, first: date | None, last: date | None, sites: list[int] | None
-) -> list[date]:
+def run_stale_graph(ws: Workspace, *, first: date | None, last: date | None, sites: list[int] | None) -> list[date]:
     """Materialises the days whose figures are of other rules than today's, and no others; returns the days made."""
     from usage_stats_dagster.pipeline.rerun import run_stale
 

@@ -139,6 +139,10 @@ class Lake:
         self.sweep(folder, keep={PART, MANIFEST})
         return done
 
+    def files(self, folder: Location) -> list[Location]:
+        """The files right in the folder; none when there is no folder."""
+        return self._storage.files(folder)
+
     def sweep(self, folder: Location, keep: set[str]) -> list[Location]:
         """Removes every file of the folder that is not to be kept; returns what was removed."""
         removed = [p for p in self._storage.files(folder) if p.name not in keep]

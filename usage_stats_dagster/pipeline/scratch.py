@@ -3,7 +3,7 @@
 What belongs here: bringing a site's days into it, so that the stages run there as they do on the real one. What does
 not: what is run, what is compared (`diff.py`).
 
-Stored files are linked, not copied: a stage replaces a file by renaming another over it, which leaves the linked one as
+Stored files are linked where they can be, not copied: a stage replaces a file by renaming another over it, which leaves the linked one as
 it is. Only what the stages look at is brought: the days' tables, the hits and manifests of their logs, their ledger rows.
 """
 
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from usage_stats_dagster.lake.storage import Location
 from usage_stats_dagster.ledger.tables import date_status, log_day, log_file, log_path, matomo_day
 from usage_stats_dagster.pipeline.log_import import side_file
 from usage_stats_dagster.pipeline.workspace import Workspace
@@ -49,19 +50,18 @@ class Scratch:
 
     def bring(self, idsite: int, days: Sequence[date]) -> None:
         """Makes these site-days, as they are stored now, all that the scratch workspace has."""
-        shutil.rmtree(self.ws.lake.root, ignore_errors=True)
+        shutil.rmtree(str(self.ws.lake.root), ignore_errors=True)
         with self.real.writing():  # a run under way would leave a day half old, half new
             identities = self._ledger(idsite, days)
             for day in days:
                 for table in (VISITS, EVENTS, METRICS_TABLE, DOCUMENTS, HITS):
-                    source = self.real.lake.folder(table, idsite, day)
-                    for file in source.iterdir() if source.is_dir() else ():
-                        _link(file, self.ws.lake.folder(table, idsite, day) / file.name)
+                    for file in self.real.lake.files(self.real.lake.folder(table, idsite, day)):
+                        _bring(file, self.ws.lake.folder(table, idsite, day) / file.name)
             for identity in identities:
                 for kind, suffix in _SIDE:
                     file = side_file(self.real.lake, kind, idsite, identity, suffix)
                     if file.exists():
-                        _link(file, side_file(self.ws.lake, kind, idsite, identity, suffix))
+                        _bring(file, side_file(self.ws.lake, kind, idsite, identity, suffix))
 
     def _ledger(self, idsite: int, days: Sequence[date]) -> list[str]:
         """Copies the rows of the days and of every log that has lines on them; returns the logs' identities."""
@@ -100,9 +100,11 @@ def scratch(ws: Workspace, folder: Path | None = None) -> Iterator[Scratch]:
         yield Scratch(ws, Path(name))
 
 
-def _link(source: Path, target: Path) -> None:
+def _bring(stored: Location, copy: Location) -> None:
+    """Links a stored file, or copies it: from another file system, from a bucket."""
+    target = Path(str(copy))
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.link(source, target)
-    except OSError:  # another file system
-        shutil.copyfile(source, target)
+        os.link(stored, target)  # type: ignore[arg-type]
+    except (OSError, TypeError):
+        target.write_bytes(stored.read_bytes())
