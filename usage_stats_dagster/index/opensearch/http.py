@@ -178,7 +178,7 @@ def _client(options: IndexSection) -> opensearchpy.OpenSearch:
 def authentication(options: IndexSection) -> Any:  # noqa: ANN401  (what opensearch-py takes)
     """AWS's signer where a region is set, else user and password of the environment, else None."""
     if options.aws_region:
-        import boto3
+        import boto3  # noqa: PLC0415  (slow, and only for AWS)
 
         credentials = boto3.Session().get_credentials()
         if credentials is None:
