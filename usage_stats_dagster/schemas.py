@@ -28,6 +28,10 @@ LAREFERENCIA_METRICS = ("views", "outlinks", "downloads", "conversions")
 METRICS = LAREFERENCIA_METRICS + COUNTER_METRICS
 
 
+SITE_DAY = "site_day"
+"""Int32, from 0: which site-day a row belongs to, where a frame holds several that are computed together. Never stored."""
+
+
 class SchemaMismatchError(Exception):
     """A frame does not have the columns or types of the table it is to be written to."""
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
-from itertools import chain
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 
 import polars as pl
@@ -23,6 +23,7 @@ from usage_stats_dagster.index.interface import (
     Grain,
     Granularity,
     IndexReport,
+    Replacement,
     Selection,
     check_period,
     check_replacement,
@@ -93,28 +94,28 @@ class EmbeddedIndex:
         self, idsite: int, start: date, end: date, documents: pl.DataFrame, *, grain: Grain = "day"
     ) -> IndexReport:
         """As DocumentIndex.replace. A date whose documents are as they were is not written; nor waited for, if all are."""
-        documents = check_replacement(idsite, start, end, documents, grain)
-        new = hashed(documents)
-        hashes = {questions.as_number(d): h for d, h in content_hashes(new).items()}
-        # A month's document lies on the month's first day, before a period that starts within the month.
-        first = questions.as_number(month_start(start))
-        wanted = {n: (grain, h) for n, h in hashes.items()}
-        span = (idsite, first, questions.as_number(start), questions.as_number(end))
+        return self.replace_together([Replacement(idsite, start, end, documents, grain)])[0]
+
+    def replace_together(self, replacements: Sequence[Replacement]) -> list[IndexReport]:
+        """As ReplacesTogether: one transaction for all."""
+        checked = [check_replacement(r.idsite, r.start, r.end, r.documents, r.grain) for r in replacements]
+        if not checked:
+            return []
+        everything = pl.concat(checked)
+        everything = hashed(everything)
+        heights = [documents.height for documents in checked]
+        wanted = [_Wanted(r, new) for r, new in zip(replacements, _cut(everything, heights), strict=True)]
         with self._transaction("DEFERRED") as db:
-            if _periods(db, *span) == wanted:
-                return IndexReport(unchanged=new.height)
-        with self._transaction("IMMEDIATE") as db:
-            present = _periods(db, *span)
-            report = IndexReport()
-            stale = [n for n in sorted(present.keys() | wanted.keys()) if present.get(n) != wanted.get(n)]
-            fresh = new.with_columns(date=questions.number_of("date"))
-            for number in stale:
-                report = _add(report, _replace_date(db, idsite, number, fresh.filter(pl.col("date") == number)))
-                if number in wanted:
-                    counted = (idsite, number, grain, fresh["date"].eq(number).sum(), hashes[number])
-                    db.execute("INSERT INTO periods VALUES (?, ?, ?, ?, ?)", counted)
-            untouched = int((~fresh["date"].is_in(stale)).sum())
-            return _add(report, IndexReport(unchanged=untouched))
+            stale = {n for n, w in enumerate(wanted) if w.present(db) != w.periods}
+        reports = [IndexReport(unchanged=w.new.height) for w in wanted]
+        if stale:
+            with self._transaction("IMMEDIATE") as db:
+                inserts: list[pl.DataFrame] = []
+                for n in sorted(stale):
+                    reports[n] = _replace(db, wanted[n], inserts)
+                if inserts:
+                    _insert(db, pl.concat(inserts))
+        return reports
 
     def rebuild(
         self, idsite: int, periods: Iterable[pl.DataFrame], *, grain: Grain = "day", replace_foreign: bool = False
@@ -124,7 +125,7 @@ class EmbeddedIndex:
         count, nothing = 0, hashed(DOCUMENTS.empty()).with_columns(date=questions.number_of("date"))
         with self._transaction("IMMEDIATE") as db:
             for (number,) in db.execute("SELECT DISTINCT date FROM documents WHERE idsite = ?", (idsite,)).fetchall():
-                _replace_date(db, idsite, number, nothing)
+                _replace_date(db, idsite, number, nothing, [])
             db.execute("DELETE FROM periods WHERE idsite = ?", (idsite,))
             for documents in periods:
                 _, _, checked = check_period(idsite, documents, grain)
@@ -193,31 +194,70 @@ class EmbeddedIndex:
         return rebuilt(documents, nested, kept)
 
 
-def _periods(db: sqlite3.Connection, idsite: int, first: int, start: int, end: int) -> dict[int, tuple[str, str]]:
-    """Grain and content hash of the site's dates from start to end, and of monthly ones from the month's `first` day on."""
-    rows = db.execute(
-        "SELECT date, grain, content_hash FROM periods WHERE idsite = ? AND date BETWEEN ? AND ? AND (date >= ? OR grain = 'month')",
-        (idsite, first, end, start),
-    )
-    return {number: (grain, content_hash) for number, grain, content_hash in rows}
+class _Wanted:
+    """What a site's period shall hold: documents (`hash` among their columns), and grain and content hash by date."""
+
+    def __init__(self, r: Replacement, new: pl.DataFrame) -> None:
+        self.idsite, self.new = r.idsite, new
+        hashes = {questions.as_number(d): h for d, h in content_hashes(new).items()}
+        self.periods = {n: (str(r.grain), h) for n, h in hashes.items()}
+        # A month's document lies on the month's first day, before a period that starts within the month.
+        first = questions.as_number(month_start(r.start))
+        self._span = (r.idsite, first, questions.as_number(r.end), questions.as_number(r.start))
+
+    def present(self, db: sqlite3.Connection) -> dict[int, tuple[str, str]]:
+        """Grain and content hash of the site's dates from start to end, and of monthly ones from the month's first day on."""
+        rows = db.execute(
+            "SELECT date, grain, content_hash FROM periods WHERE idsite = ? AND date BETWEEN ? AND ? AND (date >= ? OR grain = 'month')",
+            self._span,
+        )
+        return {number: (grain, content_hash) for number, grain, content_hash in rows}
 
 
-def _replace_date(db: sqlite3.Connection, idsite: int, number: int, new: pl.DataFrame) -> IndexReport:
-    """Make `new` (schemas.DOCUMENTS, `date` as number, `hash`) the site's documents of that date; drops its period's row."""
+def _cut(frame: pl.DataFrame, heights: list[int]) -> list[pl.DataFrame]:
+    ends = list(accumulate(heights, initial=0))
+    return [frame[a:b] for a, b in pairwise(ends)]
+
+
+def _replace(db: sqlite3.Connection, wanted: _Wanted, inserts: list[pl.DataFrame]) -> IndexReport:
+    """Makes the period hold what is wanted, but for the documents that it adds to `inserts`."""
+    present, idsite = wanted.present(db), wanted.idsite
+    report = IndexReport()
+    stale = [n for n in sorted(present.keys() | wanted.periods.keys()) if present.get(n) != wanted.periods.get(n)]
+    fresh = wanted.new.with_columns(date=questions.number_of("date"))
+    for number in stale:
+        of_date = fresh.filter(pl.col("date") == number)
+        report = _add(report, _replace_date(db, idsite, number, of_date, inserts))
+        if number in wanted.periods:
+            db.execute(
+                "INSERT INTO periods VALUES (?, ?, ?, ?, ?)",
+                (idsite, number, wanted.periods[number][0], of_date.height, wanted.periods[number][1]),
+            )
+    untouched = int((~fresh["date"].is_in(stale)).sum())
+    return _add(report, IndexReport(unchanged=untouched))
+
+
+def _replace_date(
+    db: sqlite3.Connection, idsite: int, number: int, new: pl.DataFrame, inserts: list[pl.DataFrame]
+) -> IndexReport:
+    """Make `new` (schemas.DOCUMENTS, `date` as number, `hash`) the site's documents of that date; drops its period's row.
+
+    What is to be inserted is added to `inserts`.
+    """
     db.execute(f"DELETE FROM periods WHERE {_BY_DATE}", (idsite, number))  # noqa: S608
     rows = db.execute(
         f"SELECT document, id, hash FROM documents WHERE {_BY_DATE}",  # noqa: S608
         (idsite, number),
     ).fetchall()
     if not rows:
-        _insert(db, new)
+        inserts.append(new)
         return IndexReport(inserted=new.height)
     old = pl.DataFrame(rows, {"document": pl.Int64, "id": pl.String, "old_hash": pl.Int64}, orient="row")
     kept = old.join(new.select("id", "hash"), on="id", how="left")
     same = kept.filter(pl.col("old_hash") == pl.col("hash"))
     removed = int(kept["hash"].null_count())
     _delete(db, kept.join(same, on="id", how="anti")["document"].to_list())
-    _insert(db, new.join(same, on="id", how="anti"))
+    inserts.append(new.join(same, on="id", how="anti"))
     updated = old.height - removed - same.height
     return IndexReport(new.height - updated - same.height, updated, same.height, removed)
 

@@ -10,10 +10,10 @@ summed; the metrics are `schemas.METRICS`, each a sum over documents, 0 where no
 from __future__ import annotations
 
 import calendar
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import polars as pl
 
@@ -85,6 +85,26 @@ class Selection:
 
 
 EVERYTHING = Selection()
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """The documents of a site and period that are to be its only ones: what `replace` takes."""
+
+    idsite: int
+    start: date
+    end: date
+    documents: pl.DataFrame
+    grain: Grain = "day"
+
+
+@runtime_checkable
+class ReplacesTogether(Protocol):
+    """A backend that does several replacements at less than the cost of each; others do one after the other."""
+
+    def replace_together(self, replacements: Sequence[Replacement]) -> list[IndexReport]:
+        """As `replace` for each, of different sites or periods, in one step for readers."""
+        ...
 
 
 class DocumentIndex(Protocol):

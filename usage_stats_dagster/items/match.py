@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import polars as pl
 
-from usage_stats_dagster.items.rules import Rule, fields, rules_for
+from usage_stats_dagster.items.rules import HOST, Rule, fields, rules_for, rules_of_any_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,25 +26,29 @@ _EXPLAINED = pl.Schema({"identifier": pl.String, "item_action": pl.String, "rule
 _ODD = ("#", ";", "//", "%2f", "&amp;")
 
 
-def identify(urls: pl.Series, site: Site) -> pl.DataFrame:
+def identify(urls: pl.Series, site: Site, hosts: pl.Series | None = None) -> pl.DataFrame:
     """Identifier and act of each URL: columns identifier, item_action (both null when it is no item's), one row a URL.
 
     `urls`: path and query as logged, a full URL, or host and path without a scheme (Matomo's stored form); null gives
     nulls. item_action is investigation, request or search; a search has no identifier. The identifier is as the URL
     has it, percent-escapes undone: `mapping.map_identifiers` comes next. Pass distinct URLs. Raises ItemRuleError for
-    a site's unusable rule; no URL raises.
+    a site's unusable rule; no URL raises. `hosts`: where the URLs are of several sites of one kind (`rules.kind`), `site`
+    one of them, the host of each URL's site.
     """
-    return explain(urls, site).drop("rule")
+    return explain(urls, site, hosts).drop("rule")
 
 
-def explain(urls: pl.Series, site: Site) -> pl.DataFrame:
+def explain(urls: pl.Series, site: Site, hosts: pl.Series | None = None) -> pl.DataFrame:
     """As `identify`, with the name of the rule that took the URL (column rule; null: no rule knows it).
 
     A rule may know a URL and say that it is no act about an item: then only `rule` is not null.
     """
-    rules = rules_for(site)
+    rules = rules_for(site) if hosts is None or site.host is None else rules_of_any_host(site)
     rows = pl.DataFrame({_ROW: pl.int_range(len(urls), dtype=pl.UInt32, eager=True)})
-    left = rows.with_columns(tidy(urls.cast(pl.String)).alias(_URL)).drop_nulls(_URL)
+    left = rows.with_columns(tidy(urls.cast(pl.String)).alias(_URL))
+    if hosts is not None:
+        left = left.with_columns(hosts.alias(HOST))
+    left = left.drop_nulls(_URL)
     # Most URLs of many sites hold no rule's needle: they meet the few rules that have none, in the same order.
     near = _holds_any(left, [n for r in rules for n in r.needles])
     found = [
@@ -108,8 +112,11 @@ def _apply(near: pl.DataFrame, rule: Rule) -> pl.DataFrame:
     elif not (wanted := list(dict.fromkeys(fields(rule.identifier_template)))):
         taken = near.filter(url.str.contains(rule.pattern)).select(_ROW, identifier=pl.lit(rule.identifier_template))
     else:
-        groups = near.select(_ROW, url.str.extract_groups(rule.pattern)).unnest(_URL)
-        taken = _decoded(groups.select(_ROW, *wanted).drop_nulls(wanted), wanted)
+        if wanted == [HOST]:  # no group of the pattern will say whether it matches
+            groups = near.filter(url.str.contains(rule.pattern))
+        else:
+            groups = near.select(pl.exclude(_URL), url.str.extract_groups(rule.pattern)).unnest(_URL)
+        taken = _decoded(groups.select(_ROW, *wanted).drop_nulls(wanted), [w for w in wanted if w != HOST])
         taken = taken.select(_ROW, identifier=_filled(rule)).filter(pl.col("identifier").str.len_bytes() > 0)
     return taken.with_columns(item_action=pl.lit(rule.action, pl.String), rule=pl.lit(rule.name))
 

@@ -17,9 +17,14 @@ from usage_stats_dagster.items.platforms import PLATFORMS
 from usage_stats_dagster.items.rule import Action, Rule
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from usage_stats_dagster.settings import ItemRule, Site
 
-__all__ = ["Action", "ItemRuleError", "Rule", "fields", "rules_for"]
+__all__ = ["HOST", "Action", "ItemRuleError", "Rule", "fields", "kind", "rules_for", "rules_of_any_host"]
+
+HOST = "host__"
+"""Stands for the host of a URL's site; no name that a pattern's group would have."""
 
 _FIELD = re.compile(r"\{(\w+)\}")
 
@@ -35,13 +40,31 @@ def rules_for(site: Site) -> tuple[Rule, ...]:
     `site.identifier` takes the place of the template of every rule that has the groups it needs, own rules that name
     their own identifier excepted. Raises ItemRuleError.
     """
+    return tuple(dict.fromkeys(_with_host(site, r) for r in _without_host(site)))
+
+
+def rules_of_any_host(site: Site) -> tuple[Rule, ...]:
+    """As `rules_for` a site whose host is known, with the field HOST in its place: the same for all sites of one `kind`."""
+    field = "{" + HOST + "}"
+    open_ = (
+        replace(r, identifier_template=r.identifier_template.replace("{host}", field)) for r in _without_host(site)
+    )
+    return tuple(dict.fromkeys(open_))
+
+
+def kind(site: Site) -> tuple[Hashable, ...]:
+    """Sites of one kind have the same rules and mapping but for their host."""
+    return (site.platform, site.item_rules, site.identifier, site.identifier_map, site.host is None)
+
+
+def _without_host(site: Site) -> list[Rule]:
     own = [_own(site, n, r) for n, r in enumerate(site.item_rules)]
     platform = [_with_template(site, r) for r in PLATFORMS[site.platform]]
     if site.identifier is not None and not any(r.identifier_template == site.identifier for r in [*own, *platform]):
         groups = sorted({g for r in [*own, *platform] for g in _groups(r.pattern)})
         msg = f"{site.title}: no rule has all that the identifier {site.identifier!r} needs; the groups here are: {', '.join(groups) or 'none'}"
         raise ItemRuleError(msg)
-    return tuple(dict.fromkeys(_with_host(site, r) for r in [*own, *platform]))
+    return [*own, *platform]
 
 
 def fields(template: str) -> list[str]:

@@ -7,7 +7,6 @@ What belongs here: the hash of all that decides. What does not: the versions of 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 from usage_stats_dagster.items.identifiers import NORMALISING
@@ -27,7 +26,7 @@ def parts(site: Site) -> dict[str, str]:
     Raises ItemRuleError or IdentifierMapError where the settings can't be used.
     """
     # An own rule's name holds the site's title, which decides nothing.
-    rules = [(r[0], r[1], r[2], *r[4:]) for r in map(astuple, rules_for(site))]
+    rules = [(r.pattern, r.action, r.identifier_template, r.needles, r.fold) for r in rules_for(site)]
     mapping = map_fingerprint(site.identifier_map)
     return {
         "item rules (site.platform, item_rules, identifier, url)": _hashed(rules),

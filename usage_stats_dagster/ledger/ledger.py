@@ -196,6 +196,29 @@ class Ledger:
             key=lambda d: d.identity,
         )
 
+    def inputs(self, first: date, last: date, idsites: Sequence[int]) -> dict[tuple[int, date], list[DayInput]]:
+        """As `day_inputs`, of every site-day from first to last that has hits."""
+        good = (int(LogStatus.LOADED), int(LogStatus.PARTIAL))
+        query = (
+            sa.select(
+                log_file.c.idsite,
+                log_day.c.day,
+                log_file.c.identity,
+                log_file.c.content_hash,
+                log_day.c.hits,
+                log_day.c.hits_hash,
+            )
+            .join(log_file, log_file.c.id == log_day.c.log_file_id)
+            .where(log_day.c.day >= first, log_day.c.day <= last, log_day.c.hits > 0, log_file.c.status.in_(good))
+            .order_by(log_file.c.identity)
+        )
+        found: dict[tuple[int, date], list[DayInput]] = {}
+        for k in range(0, len(idsites), _CHUNK):
+            for r in self.rows(query.where(log_file.c.idsite.in_(idsites[k : k + _CHUNK]))):
+                share = DayInput(r["identity"], r["content_hash"], r["hits"], r["hits_hash"])
+                found.setdefault((r["idsite"], r["day"]), []).append(share)
+        return found
+
     def hits(self, first: date, last: date) -> dict[tuple[int, date], int]:
         """Hits by site and day, of the days that have any."""
         query = (
@@ -271,6 +294,22 @@ class Ledger:
         if not c.execute(sa.update(date_status).where(where).values(**values)).rowcount:
             values.setdefault("status", 0)
             c.execute(sa.insert(date_status).values(idsite=idsite, day=day, **values))
+
+    def put_statuses(self, c: Connection, rows: Sequence[tuple[int, date, dict[str, Any]]]) -> None:
+        """Sets columns of several site-days that are there already; of all rows the same columns."""
+        if not rows:
+            return
+        when = now()
+        names = sorted(rows[0][2])
+        update = (
+            sa.update(date_status)
+            .where(date_status.c.idsite == sa.bindparam("_idsite"), date_status.c.day == sa.bindparam("_day"))
+            .values({n: sa.bindparam(f"_{n}") for n in (*names, "updated_at")})
+        )
+        c.execute(
+            update,
+            [{"_idsite": s, "_day": d, "_updated_at": when, **{f"_{n}": v[n] for n in names}} for s, d, v in rows],
+        )
 
     def _migrate(self) -> None:
         with self._engine.begin() as c:

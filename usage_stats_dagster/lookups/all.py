@@ -69,9 +69,14 @@ def lookups_for(settings: Settings, site: Site) -> Lookups:
     return Lookups(_robots(rules), _countries(database, _stamp(database)), _referrers(own, rules.spam_referrers))
 
 
+def lookups_for_all(settings: Settings) -> Lookups:
+    """The look-ups that know no site's own host; raises CountryDatabaseError."""
+    return lookups_for(settings, Site(id=1))
+
+
 def version(settings: Settings) -> str:
     """The version of the look-ups as a site without an address has them."""
-    return lookups_for(settings, Site(id=1)).version
+    return lookups_for_all(settings).version
 
 
 _robots = lru_cache(maxsize=4)(Robots)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
@@ -51,7 +52,7 @@ def country_lookup(database: str | None) -> CountryLookup:
 class _Registries:
     """iptocc's tables: 6 million addresses a second, so nothing is remembered."""
 
-    @property
+    @cached_property
     def version(self) -> str:
         return _hash(b"iptocc " + version("iptocc").encode())
 

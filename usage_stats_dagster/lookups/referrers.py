@@ -117,6 +117,9 @@ NETWORKS = {
 """Network: its hosts and, with them, every host below."""
 
 
+c = pl.col
+
+
 class Referrers:
     """What referrers say. `own_hosts` are the site's (with or without `www.`), `extra_spam` adds to the spam hosts."""
 
@@ -153,6 +156,18 @@ class Referrers:
         found = self._remembered(referrers)
         return pl.DataFrame({"found": found}).unnest("found").with_columns(pl.col("referer_type").fill_null(DIRECT))
 
+    def classify_for(self, referrers: pl.Series, own_hosts: pl.Series) -> pl.DataFrame:
+        """As `classify`, each row as the site sees it whose host (null: none) stands beside it."""
+        found = self.classify(referrers)
+        table = pl.DataFrame({"host": _bare_hosts(referrers), "own": own_hosts})
+        own = table.select(
+            (c("host") == c("own").str.to_lowercase().str.strip_prefix("www.")).fill_null(value=False)
+        ).to_series()
+        return found.with_columns(
+            referer_type=pl.when(own).then(pl.lit(DIRECT, pl.Int8)).otherwise("referer_type"),
+            referer_name=pl.when(~own).then("referer_name"),
+        )
+
     def _judge(self, referrers: pl.Series) -> pl.Series:
         parts = pl.DataFrame({"url": referrers}).select(pl.col("url").str.extract_groups(_URL)).unnest("url")
         parts = parts.with_columns(pl.col("host").str.to_lowercase())
@@ -179,6 +194,11 @@ class Referrers:
             )
             .get_column("found")
         )
+
+
+def _bare_hosts(referrers: pl.Series) -> pl.Series:
+    """The host of each, lower case, without `www.`."""
+    return referrers.str.extract(_URL, 1).str.to_lowercase().str.strip_prefix("www.")
 
 
 @cache

@@ -66,7 +66,14 @@ class Figures:
 
 
 def partial(
-    events: Frame, visits: Frame, tail: Frame, *, rules: RulesSection, zone: ZoneInfo, days: tuple[date, date]
+    events: Frame,
+    visits: Frame,
+    tail: Frame,
+    *,
+    rules: RulesSection,
+    zone: ZoneInfo,
+    days: tuple[date, date],
+    keys: Sequence[str] = (),
 ) -> Figures:
     """The figures of some visitors' events within the days (first and last, both included).
 
@@ -74,61 +81,73 @@ def partial(
     `rules.double_click_seconds` after the last day, which only tell double clicks. Tables may have any row order; a
     visitor's rows must be in one call. For the grain month call it with the month's events: what is binary per visit does
     not add up over a visit that spans days.
+
+    `keys`: columns of all three tables that tell apart site-days (or other periods) within `days`, each with a tail of its own:
+    then all that follows is by them, as if each had been computed alone.
     """
-    return figures(mark(events, visits, tail, rules=rules), zone=zone, days=days)
+    return figures(mark(events, visits, tail, rules=rules, keys=keys), zone=zone, days=days, keys=keys)
 
 
-def figures(marked: Frame, *, zone: ZoneInfo, days: tuple[date, date], one_country: bool = False) -> Figures:
+def figures(
+    marked: Frame,
+    *,
+    zone: ZoneInfo,
+    days: tuple[date, date],
+    one_country: bool = False,
+    keys: Sequence[str] = (),
+) -> Figures:
     """The figures of marked events of the days; their identifiers and visitors may be dictionary encoded (categoricals).
 
     `one_country`: all events of the period name the same country of their item, or none, so that nothing is to be
     chosen; `countries` then says it of each identifier once.
     """
-    sums = [_lareferencia(marked), _counter(marked, local_hour(zone, *days)), _searches(marked)]
-    added = _added(sums, ["identifier", "country"], FIGURES).with_columns(c("identifier", "country").cast(nw.String))
-    countries = _the_only_country(marked) if one_country else _item_countries(marked)
-    return Figures(added, countries, _reasons(marked))
+    sums = [_lareferencia(marked, keys), _counter(marked, local_hour(zone, *days), keys), _searches(marked, keys)]
+    added = _added(sums, [*keys, "identifier", "country"], FIGURES).with_columns(
+        c("identifier", "country").cast(nw.String)
+    )
+    countries = _the_only_country(marked, keys) if one_country else _item_countries(marked, keys)
+    return Figures(added, countries, _reasons(marked, keys))
 
 
-def mark(events: Frame, visits: Frame, tail: Frame, *, rules: RulesSection) -> Frame:
-    """The events (MARKED_COLUMNS) with their kind, country and drop codes; the tail's are gone again."""
+def mark(events: Frame, visits: Frame, tail: Frame, *, rules: RulesSection, keys: Sequence[str] = ()) -> Frame:
+    """The events (keys, MARKED_COLUMNS) with their kind, country and drop codes; the tail's are gone again."""
     both = nw.concat(
         [
-            events.select(*EVENT_COLUMNS).with_columns(in_tail=nw.lit(value=False)),
-            tail.select(*EVENT_COLUMNS).with_columns(in_tail=nw.lit(value=True)),
+            events.select(*keys, *EVENT_COLUMNS).with_columns(in_tail=nw.lit(value=False)),
+            tail.select(*keys, *EVENT_COLUMNS).with_columns(in_tail=nw.lit(value=True)),
         ]
     )
-    joined = both.join(visits.select(*VISIT_COLUMNS), on="idvisit", how="left").with_columns(
+    joined = both.join(visits.select(*keys, *VISIT_COLUMNS), on=[*keys, "idvisit"], how="left").with_columns(
         country=c("location_country").fill_null(NO_COUNTRY)
     )
-    return steps.apply(steps.with_kind(joined), rules).filter(~c("in_tail")).select(*MARKED_COLUMNS)
+    return steps.apply(steps.with_kind(joined), rules, keys).filter(~c("in_tail")).select(*keys, *MARKED_COLUMNS)
 
 
-def combine(parts: Sequence[Figures]) -> Figures:
+def combine(parts: Sequence[Figures], keys: Sequence[str] = ()) -> Figures:
     """The figures of all visitors from those of buckets of visitors."""
     sums, countries, reasons = zip(*(p.frames() for p in parts), strict=True)
     return Figures(
-        _added(sums, ["identifier", "country"], FIGURES),
-        _of_one_visit(nw.concat(countries)),
-        _added(reasons, [reason_column(v) for v in steps.VOCABULARIES], ("events",)),
+        _added(sums, [*keys, "identifier", "country"], FIGURES),
+        _of_one_visit(nw.concat(countries), keys),
+        _added(reasons, [*keys, *(reason_column(v) for v in steps.VOCABULARIES)], ("events",)),
     )
 
 
-def _lareferencia(marked: Frame) -> Frame:
+def _lareferencia(marked: Frame, keys: Sequence[str]) -> Frame:
     """Views, outlinks, downloads, conversions: each at most one per visit and identifier (domain of visits)."""
     kept = marked.filter((c(reason_column(LAREFERENCIA)) == 0) & ~c("identifier").is_null() & (c("kind") != SEARCH))
     flags = {"views": VIEW, "outlinks": OUTLINK, "downloads": DOWNLOAD}
     # Flags are columns before they are grouped: worked out within each group they cost three times as much.
     flagged = kept.with_columns(**{name: _one(c("kind") == kind) for name, kind in flags.items()})
-    pairs = flagged.group_by("idvisit", "identifier", "country").agg(
+    pairs = flagged.group_by(*keys, "idvisit", "identifier", "country").agg(
         *[c(name).max() for name in flags]
     )  # a visit has one country
     left = (c("downloads") == 1) | (c("outlinks") == 1)
     pairs = pairs.with_columns(conversions=_one((c("views") == 1) & left))
-    return _sums(pairs, LAREFERENCIA_METRICS)
+    return _sums(pairs, LAREFERENCIA_METRICS, keys)
 
 
-def _counter(marked: Frame, hour: nw.Expr) -> Frame:
+def _counter(marked: Frame, hour: nw.Expr, keys: Sequence[str]) -> Frame:
     """Totals, and uniques per session: user and clock hour, after double clicks (COUNTER R5.1 7.3, 7.4).
 
     Any act on an item is an investigation, requests included. A session's use of an item counts in one country.
@@ -136,7 +155,7 @@ def _counter(marked: Frame, hour: nw.Expr) -> Frame:
     kept = marked.filter((c(reason_column(COUNTER)) == 0) & ~c("identifier").is_null() & (c("kind") != SEARCH))
     pairs = (
         kept.with_columns(hour=hour, one=nw.lit(1), request=_one(c("kind") == DOWNLOAD))
-        .group_by("idvisitor", "hour", "identifier")
+        .group_by(*keys, "idvisitor", "hour", "identifier")
         .agg(
             c("country").max(),
             c("one").sum().cast(nw.Int64).alias("total_item_investigations"),
@@ -146,25 +165,25 @@ def _counter(marked: Frame, hour: nw.Expr) -> Frame:
             unique_item_investigations=nw.lit(1).cast(nw.Int64), unique_item_requests=_one(c("total_item_requests") > 0)
         )
     )
-    return _sums(pairs, COUNTER_METRICS)
+    return _sums(pairs, COUNTER_METRICS, keys)
 
 
-def _searches(marked: Frame) -> Frame:
+def _searches(marked: Frame, keys: Sequence[str]) -> Frame:
     """The platform's searches by country, without an identifier."""
     kept = marked.filter((c(reason_column(COUNTER)) == 0) & (c("kind") == SEARCH))
     nothing = nw.when(c("kind") != SEARCH).then(c("identifier"))  # of the column's own type, dictionary encoded or not
     platform = kept.with_columns(identifier=nothing, searches=nw.lit(1).cast(nw.Int64))
-    return _sums(platform, ("searches",))
+    return _sums(platform, ("searches",), keys)
 
 
-def _item_countries(marked: Frame) -> Frame:
+def _item_countries(marked: Frame, keys: Sequence[str]) -> Frame:
     """What the visits say of each item that any of them names a country for: one visit from each visitors' country.
 
     A visit says the last country that its events name, or nothing (null). Of the visits from one country the one of most
     actions speaks, as in LA Referencia's documents: its rule is read off the 4 of 4,699 documents where it matters. So
     an item has no country where those visits name none, though another did.
     """
-    visit = ("identifier", "country", "idvisit")
+    visit = (*keys, "identifier", "country", "idvisit")
     kept = reduce(lambda a, b: a | b, [c(reason_column(v)) == 0 for v in steps.VOCABULARIES])
     of_items = marked.filter(kept & ~c("identifier").is_null())
     named = of_items.filter(~c("country_item").is_null())
@@ -175,20 +194,20 @@ def _item_countries(marked: Frame) -> Frame:
         .agg(c("country_item").max())
     )
     visits = (
-        of_items.join(named.select("identifier").unique(), on="identifier", how="semi")
+        of_items.join(named.select(*keys, "identifier").unique(), on=[*keys, "identifier"], how="semi")
         .group_by(*visit)
         .agg(last_seen=c("server_time").max(), actions=c("visit_total_actions").max().fill_null(0).cast(nw.Int64))
         .join(says, on=list(visit), how="left")
     )
-    return _of_one_visit(visits.with_columns(c("identifier", "country").cast(nw.String)))
+    return _of_one_visit(visits.with_columns(c("identifier", "country").cast(nw.String)), keys)
 
 
-def _the_only_country(marked: Frame) -> Frame:
+def _the_only_country(marked: Frame, keys: Sequence[str]) -> Frame:
     """The same columns where all events name one country: one row an identifier that a counted event has, of no visit."""
     kept = reduce(lambda a, b: a | b, [c(reason_column(v)) == 0 for v in steps.VOCABULARIES])
     named = marked.filter(kept & ~c("identifier").is_null() & ~c("country_item").is_null())
     return (
-        named.group_by("identifier")
+        named.group_by(*keys, "identifier")
         .agg(c("country_item").max(), last_seen=c("server_time").max())
         .with_columns(
             c("identifier").cast(nw.String),
@@ -196,33 +215,33 @@ def _the_only_country(marked: Frame) -> Frame:
             actions=nw.lit(0).cast(nw.Int64),
             idvisit=nw.lit(0).cast(nw.Int64),
         )
-        .select("identifier", "country", "country_item", "actions", "last_seen", "idvisit")
+        .select(*keys, "identifier", "country", "country_item", "actions", "last_seen", "idvisit")
     )
 
 
-def _of_one_visit(visits: Frame) -> Frame:
+def _of_one_visit(visits: Frame, keys: Sequence[str]) -> Frame:
     """Of the visits to an item from one country the one of most actions, then the last, then of the greatest id."""
-    key = ("identifier", "country")
+    key = (*keys, "identifier", "country")
     for rank in ("actions", "last_seen", "idvisit"):
         most = c(rank).max().over(*key)
         visits = visits.with_columns(most=most).filter(c(rank) == c("most")).drop("most")
     return visits.select(*key, "country_item", "actions", "last_seen", "idvisit")
 
 
-def _reasons(marked: Frame) -> Frame:
+def _reasons(marked: Frame, keys: Sequence[str]) -> Frame:
     counted = marked.with_columns(events=nw.lit(1).cast(nw.Int64))
-    return _added([counted], [reason_column(v) for v in steps.VOCABULARIES], ("events",))
+    return _added([counted], [*keys, *(reason_column(v) for v in steps.VOCABULARIES)], ("events",))
 
 
 def _one(condition: nw.Expr) -> nw.Expr:
     return nw.when(condition).then(nw.lit(1)).otherwise(nw.lit(0)).cast(nw.Int64)
 
 
-def _sums(pairs: Frame, names: Sequence[str]) -> Frame:
-    """Sums by identifier and country, the other figures 0."""
-    sums = _added([pairs], ["identifier", "country"], names)
+def _sums(pairs: Frame, names: Sequence[str], keys: Sequence[str]) -> Frame:
+    """Sums by keys, identifier and country, the other figures 0."""
+    by = [*keys, "identifier", "country"]
     zeros = {name: nw.lit(0).cast(nw.Int64) for name in FIGURES if name not in names}
-    return sums.with_columns(**zeros).select("identifier", "country", *FIGURES)
+    return _added([pairs], by, names).with_columns(**zeros).select(*by, *FIGURES)
 
 
 def _added(frames: Sequence[Frame], keys: Sequence[str], names: Sequence[str]) -> Frame:

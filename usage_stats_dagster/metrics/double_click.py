@@ -6,6 +6,7 @@ What belongs here: the rule (COUNTER R5.1 7.2). What does not: which events take
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import narwhals as nw
@@ -17,21 +18,23 @@ USER_AND_URL = ("idvisitor", "action_url", "action_type")
 c = nw.col
 
 
-def followed(events: Frame, seconds: int) -> Frame:
+def followed(events: Frame, seconds: int, keys: Sequence[str] = ()) -> Frame:
     """`idlink_va` of the events whose user's next event on the same URL comes at most so many seconds later.
 
     A chain of clicks collapses to its last, however long it is; clicks of one second to the last in order. Neither hour
     nor day is in the key, so clicks across midnight are one as long as the frame holds the next day's first seconds.
-    The key is the URL and not the item: HTML and then PDF are two requests. `idlink_va` breaks ties.
+    The key is the URL and not the item: HTML and then PDF are two requests. `idlink_va` breaks ties. `keys`: columns that tell site-days apart where
+    the frame holds several; they stay.
     """
+    user_and_url = (*keys, *USER_AND_URL)
     # Few events share user and URL with another: ordering only those is four times faster than ordering all.
     several = (
-        events.select("idlink_va", "server_time", *USER_AND_URL)
-        .with_columns(clicks=nw.len().over(*USER_AND_URL))
+        events.select("idlink_va", "server_time", *user_and_url)
+        .with_columns(clicks=nw.len().over(*user_and_url))
         .filter(c("clicks") > 1)
     )
-    following = c("server_time").shift(-1).over(*USER_AND_URL, order_by=["server_time", "idlink_va"])
+    following = c("server_time").shift(-1).over(*user_and_url, order_by=["server_time", "idlink_va"])
     soon = several.with_columns(following=following).filter(
         (c("following") - c("server_time")) <= timedelta(seconds=seconds)
     )
-    return soon.select("idlink_va")
+    return soon.select(*keys, "idlink_va")

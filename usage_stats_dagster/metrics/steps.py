@@ -9,7 +9,7 @@ matches) and the sum closes: events = kept + the events of each reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import narwhals as nw
@@ -101,15 +101,15 @@ def not_delivered(events: Frame, rules: RulesSection) -> Frame:
     return _mark(events, "not_delivered", method.fill_null(value=False) | status.fill_null(value=False))
 
 
-def double_click(events: Frame, rules: RulesSection) -> Frame:
+def double_click(events: Frame, rules: RulesSection, keys: Sequence[str] = ()) -> Frame:
     """Double clicks (COUNTER R5.1 7.2), among the events that the steps before have kept.
 
-    Not on searches: the rule is for Total_Item metrics. The next day's first seconds (`in_tail`) take part.
+    Not on searches: the rule is for Total_Item metrics. The next day's first seconds (`in_tail`) take part. `keys`: as in `apply`.
     """
     events = _held(events)
     counts = (c(reason_column(COUNTER)) == 0) & (c("kind") != SEARCH) & ~c("action_url").is_null()
-    earlier = followed(events.filter(counts), rules.double_click_seconds).with_columns(followed=nw.lit(value=True))
-    joined = events.join(earlier, on="idlink_va", how="left")
+    earlier = followed(events.filter(counts), rules.double_click_seconds, keys)
+    joined = events.join(earlier.with_columns(followed=nw.lit(value=True)), on=[*keys, "idlink_va"], how="left")
     return _mark(joined, "double_click", ~c("followed").is_null()).drop("followed")
 
 
@@ -132,10 +132,13 @@ def vocabularies(step: str) -> tuple[str, ...]:
     return (COUNTER,) if step in _COUNTER_ONLY else VOCABULARIES
 
 
-def apply(events: Frame, rules: RulesSection) -> Frame:
-    """Events (with `kind`, `in_tail`, `visit_total_actions`, `visit_total_time`) marked by the steps of the settings, in order."""
+def apply(events: Frame, rules: RulesSection, keys: Sequence[str] = ()) -> Frame:
+    """Events (with `kind`, `in_tail`, `visit_total_actions`, `visit_total_time`) marked by the steps of the settings, in order.
+
+    `keys`: columns that tell site-days apart where the frame holds several.
+    """
     for name in rules.steps:
-        events = STEPS[name](events, rules)
+        events = double_click(events, rules, keys) if name == "double_click" else STEPS[name](events, rules)
     return events
 
 

@@ -28,7 +28,7 @@ from usage_stats_dagster.metrics.aggregate import (
     mark,
 )
 from usage_stats_dagster.metrics.steps import reason_column
-from usage_stats_dagster.schemas import METRICS_TABLE
+from usage_stats_dagster.schemas import METRICS_TABLE, SITE_DAY
 from usage_stats_dagster.settings import Settings, Site
 
 c = nw.col
@@ -85,17 +85,44 @@ def metrics(
     return Metrics(table, step_counts(engine.collect(total.reasons), settings))
 
 
-def _of_bucket(bucket: Bucket, settings: Settings, days: tuple[date, date], *, one_country: bool) -> Figures:
+def metrics_together(bucket: Bucket, settings: Settings, about: pl.DataFrame) -> list[Metrics]:
+    """The metrics of several site-days on Polars, in one plan: each as `metrics` gives them.
+
+    `about`: one row a site-day, in the order of what is returned: SITE_DAY, from 0; `idsite`, `day`, `level`, `rules_version`
+    as METRICS_TABLE has them. The bucket's tables have SITE_DAY too: an event of a day's first seconds stands there twice, as its
+    own day's and in the tail of the day before.
+    """
+    keys = [SITE_DAY]
+    days = (about["day"].min(), about["day"].max())
+    of = _of_bucket(bucket, settings, days, one_country=_names_one_country_each(bucket.events), keys=keys)  # type: ignore[arg-type]
+    counted = _counted(of, keys).join(engine.wrap(about.lazy()), on=SITE_DAY, how="left")
+    table = engine.collect(counted.select(*keys, *METRICS_TABLE.columns)).sort(SITE_DAY, "identifier", "country")
+    tables, reasons = (
+        f.partition_by(SITE_DAY, as_dict=True, include_key=False) for f in (table, engine.collect(of.reasons))
+    )
+    return [
+        Metrics(
+            METRICS_TABLE.conform(tables.get((k,), METRICS_TABLE.empty())),
+            step_counts(reasons.get((k,), pl.DataFrame(schema=_REASONS_SCHEMA)), settings),
+        )
+        for k in about[SITE_DAY].to_list()
+    ]
+
+
+def _of_bucket(
+    bucket: Bucket, settings: Settings, days: tuple[date, date], *, one_country: bool, keys: Sequence[str] = ()
+) -> Figures:
     # Text is hashed once: what follows groups by codes, which takes a quarter of the time.
     text = pl.Categorical(pl.Categories.random())
     frames = (
-        _encoded(bucket.events, EVENT_COLUMNS, text),
-        _encoded(bucket.visits, VISIT_COLUMNS, text),
-        _encoded(bucket.tail, EVENT_COLUMNS, text),
+        _encoded(bucket.events, [*keys, *EVENT_COLUMNS], text),
+        _encoded(bucket.visits, [*keys, *VISIT_COLUMNS], text),
+        _encoded(bucket.tail, [*keys, *EVENT_COLUMNS], text),
     )
     # Marked once and held: three queries over one plan would mark three times.
-    marked = engine.collect(mark(*frames, rules=settings.rules))
-    return _collected(figures(engine.wrap(marked.lazy()), zone=settings.zone, days=days, one_country=one_country))
+    marked = engine.collect(mark(*frames, rules=settings.rules, keys=keys))
+    made = figures(engine.wrap(marked.lazy()), zone=settings.zone, days=days, one_country=one_country, keys=keys)
+    return _collected(made)
 
 
 def _encoded(rows: pl.LazyFrame, columns: Sequence[str], text: pl.Categorical) -> Frame:
@@ -105,25 +132,35 @@ def _encoded(rows: pl.LazyFrame, columns: Sequence[str], text: pl.Categorical) -
 
 def metrics_rows(of: Figures, *, idsite: int, day: date, level: str, rules_version: str) -> Frame:
     """Rows of METRICS_TABLE, unsorted: figures with the item's country; rows whose figures are all 0 are left out."""
-    some = reduce(lambda a, b: a | b, [c(name) > 0 for name in FIGURES])
-    country = nw.when(c("country") != NO_COUNTRY).then(c("country"))
     return (
-        of.sums.filter(some)
-        .join(_last_country(of.countries), on="identifier", how="left")
+        _counted(of, ())
         .with_columns(
             idsite=nw.lit(idsite).cast(nw.Int32),
             day=nw.lit(day).cast(nw.Date),
             level=nw.lit(level),
             rules_version=nw.lit(rules_version),
-            country=country,
         )
         .select(*METRICS_TABLE.columns)
     )
 
 
+def _counted(of: Figures, keys: Sequence[str]) -> Frame:
+    """The figures that are not all 0, by keys, identifier and country, with the item's country."""
+    some = reduce(lambda a, b: a | b, [c(name) > 0 for name in FIGURES])
+    country = nw.when(c("country") != NO_COUNTRY).then(c("country"))
+    items = _last_country(of.countries, keys)
+    return of.sums.filter(some).join(items, on=[*keys, "identifier"], how="left").with_columns(country=country)
+
+
 def names_one_country(events: pl.LazyFrame) -> bool:
     """Whether all events name the same country of their item, or none does: so it is with the embedded tracker's."""
     return bool(events.select(pl.col("country_item").n_unique() <= 1).collect(engine="streaming").item())
+
+
+def _names_one_country_each(events: pl.LazyFrame) -> bool:
+    """As `names_one_country`, of each site-day by itself."""
+    each = events.group_by(SITE_DAY).agg(pl.col("country_item").n_unique())
+    return bool(each.select((pl.col("country_item") <= 1).all()).collect().item())
 
 
 def step_counts(reasons: pl.DataFrame, settings: Settings) -> pl.DataFrame:
@@ -140,11 +177,12 @@ def step_counts(reasons: pl.DataFrame, settings: Settings) -> pl.DataFrame:
 _REASONS_SCHEMA = pl.Schema({**{reason_column(v): pl.Int8 for v in steps.VOCABULARIES}, "events": pl.Int64})
 
 
-def _last_country(countries: Frame) -> Frame:
-    """identifier, country_item: the one named last; of those named in the same moment the greatest, so that any order does."""
+def _last_country(countries: Frame, keys: Sequence[str]) -> Frame:
+    """Keys, identifier, country_item: the one named last; of those named in the same moment the greatest, so that any order does."""
+    item = (*keys, "identifier")
     named = countries.filter(~c("country_item").is_null())
-    latest = named.with_columns(latest=c("last_seen").max().over("identifier")).filter(c("last_seen") == c("latest"))
-    return latest.group_by("identifier").agg(c("country_item").max())
+    latest = named.with_columns(latest=c("last_seen").max().over(*item)).filter(c("last_seen") == c("latest"))
+    return latest.group_by(*item).agg(c("country_item").max())
 
 
 def _collected(of: Figures) -> Figures:

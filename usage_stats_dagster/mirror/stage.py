@@ -16,7 +16,7 @@ from usage_stats_dagster.mirror.dates import days_to_mirror, truth
 from usage_stats_dagster.mirror.day import day_rows
 from usage_stats_dagster.mirror.load import last_time, replace_day
 from usage_stats_dagster.mirror.table import Destination, MirrorError, connect, destination, prepare
-from usage_stats_dagster.pipeline.stage import StageReport, fingerprint, for_days
+from usage_stats_dagster.pipeline.stage import StageReport, by_turns, fingerprint, for_days
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.schemas import EVENTS, VISITS
 
@@ -72,7 +72,7 @@ def _mirror(ws: Workspace, to: Destination, days: Sequence[date], sites: Sequenc
         with connect(to) as connection:
             return _mirror_day(ws, connection, to, idsite, day, with_robots=with_robots)
 
-    return for_days(ws, STAGE, work, days, sites)
+    return for_days(ws, STAGE, by_turns(work), days, sites)
 
 
 def _mirror_day(

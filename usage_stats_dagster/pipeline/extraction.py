@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from itertools import groupby
+from queue import SimpleQueue
 from typing import Any
 
 import polars as pl
@@ -32,7 +32,8 @@ from usage_stats_dagster.matomo.extract import Control, Wanted
 from usage_stats_dagster.matomo.queries import RAW_VISIT, Period
 from usage_stats_dagster.metrics.table import Bucket, metrics
 from usage_stats_dagster.pipeline.stage import StageReport, fingerprint
-from usage_stats_dagster.pipeline.status import GOES_ON, advance
+from usage_stats_dagster.pipeline.status import GOES_ON, Reached, advance, advance_all, statuses_of
+from usage_stats_dagster.pipeline.threads import in_threads
 from usage_stats_dagster.pipeline.tracking import head_hash, head_of
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.schemas import EVENTS, METRICS_TABLE, VISITS
@@ -48,6 +49,9 @@ MONTH_EVENTS = 200_000
 """Events of a month that are counted at a time, all of some visitors'."""
 
 VISITS_AT_A_TIME = 5_000
+
+ADVANCED_DAYS = 50
+"""Days whose statuses one transaction writes."""
 
 _TRIES = 2
 
@@ -92,8 +96,8 @@ def look(
                 by_site[idsite] |= set(_window(ws, window))
             elif not by_site[idsite]:
                 by_site[idsite] |= set(_unmade(ws, reader, columns, idsite))
-        for idsite, days in sorted(by_site.items()):
-            _refresh(ws, reader, columns, idsite, sorted(days))
+    for idsite, days in sorted(by_site.items()):
+        _refresh(ws, columns, idsite, sorted(days))
     return chosen
 
 
@@ -113,14 +117,29 @@ def _unmade(ws: Workspace, reader: Reader, columns: Columns, idsite: int) -> lis
     return [d for d in days if d not in done or (high - d).days < RECHECKED_DAYS]
 
 
-def _refresh(ws: Workspace, reader: Reader, columns: Columns, idsite: int, days: Sequence[date]) -> None:
+def _controls(ws: Workspace, columns: Columns, idsite: int, days: Sequence[date]) -> dict[date, Control]:
+    """What each day holds; several connections ask for a part of the days each."""
+    n = min(len(days), ws.settings.matomo.connections)
+
+    def read(part: Sequence[date]) -> list[Control]:
+        with database(ws).connection() as reader:
+            return [Control.read(reader, columns, period_of(ws, idsite, d)) for d in part]
+
+    parts = [days[k::n] for k in range(n)]
+    return {
+        d: c for part, of in zip(parts, in_threads(read, parts, n), strict=True) for d, c in zip(part, of, strict=True)
+    }
+
+
+def _refresh(ws: Workspace, columns: Columns, idsite: int, days: Sequence[date]) -> None:
+    controls = _controls(ws, columns, idsite, days)
     rows = {r["day"]: r for r in ws.ledger.statuses([idsite])} if days else {}
     new: dict[date, dict[str, Any]] = {}
     for day in days:
         period, row = period_of(ws, idsite, day), rows.get(day)
         closed = period.end + timedelta(minutes=ws.settings.matomo.settle_minutes)
         is_open = datetime.now(UTC) < closed
-        control = Control.read(reader, columns, period)
+        control = controls[day]
         inputs = _inputs_hash(control)
         same = row is not None and row["inputs_hash"] == inputs
         status = DayStatus.PARTIAL if is_open else DayStatus.LOADED
@@ -160,35 +179,54 @@ def _inputs_hash(control: Control) -> str:
 
 
 def make_all(ws: Workspace, todo: Sequence[tuple[int, date]]) -> list[StageReport]:
-    """Visits and events of the site-days, several days of a site at a time; days that are as they were are left."""
+    """Visits and events of the site-days, several at a time; days that are as they were are left."""
     reports: list[StageReport] = []
     stale: list[tuple[int, date]] = []
-    for idsite, day in sorted(todo):
-        old = [ws.lake.manifest(t, idsite, day) for t in (VISITS, EVENTS)]
-        if all(m is not None and m.fingerprint == _mark(ws, idsite, day) for m in old):
-            done = [m for m in old if m is not None]
-            _advance(ws, idsite, day, *done)
-            reports += [StageReport.of(m, changed=False) for m in done]
+    rows = statuses_of(ws, todo)
+    inputs = {key: str(rows[key]["inputs_hash"]) if key in rows else "" for key in todo}
+    left: list[tuple[Manifest, Manifest]] = []
+    for key in sorted(todo):
+        visits, events = ws.lake.manifest(VISITS, *key), ws.lake.manifest(EVENTS, *key)
+        mark = _mark(ws, key[0], inputs[key])
+        if visits and events and visits.fingerprint == mark == events.fingerprint:
+            left.append((visits, events))
         else:
-            stale.append((idsite, day))
+            stale.append(key)
+    _advance(ws, left)
+    reports += [StageReport.of(m, changed=False) for pair in left for m in pair]
     if not stale:
         return reports
-    source = database(ws)
-    with source.connection() as reader:
+    source, threads = database(ws), ws.settings.matomo.connections
+    with ExitStack() as stack:
+        readers: SimpleQueue[Reader] = SimpleQueue()
+        for _ in range(min(threads, len(stale))):
+            readers.put(stack.enter_context(source.connection()))
+        reader = readers.get()
         columns = read_columns(reader, ws.settings.matomo.table_prefix)
-        for idsite, group in groupby(stale, key=lambda t: t[0]):
-            days = [d for _, d in group]
-            step = ws.settings.matomo.connections
-            for k in range(0, len(days), step):
-                ws.progress("reading Matomo", len(reports), 2 * len(todo))
-                job = _Job(ws, source, reader, columns, ws.settings.site(idsite))
-                reports += job.days(days[k : k + step])
+        readers.put(reader)
+
+        def read(key: tuple[int, date]) -> tuple[Manifest, Manifest]:
+            reader = readers.get()
+            try:
+                return _Job(ws, source, reader, columns, ws.settings.site(key[0])).day(key[1], inputs[key])
+            finally:
+                readers.put(reader)
+
+        made: list[tuple[Manifest, Manifest]] = []
+        for done in in_threads(read, stale, threads):
+            made.append(done)
+            reports += [StageReport.of(m, changed=True) for m in done]
+            ws.progress("reading Matomo", len(reports), 2 * len(todo))
+            if len(made) >= ADVANCED_DAYS:
+                _advance(ws, made)
+                made = []
+        _advance(ws, made)
     return reports
 
 
 @dataclass
 class _Job:
-    """Days of a site on their way from the database into the lake."""
+    """A day of a site on its way from the database into the lake."""
 
     ws: Workspace
     source: Database
@@ -196,47 +234,35 @@ class _Job:
     columns: Columns
     site: Site
 
-    def days(self, days: Sequence[date]) -> list[StageReport]:
-        """Reads the days together by connectorx; those that changed meanwhile, or that it can't read, one by one."""
-        left = list(days)
-        reports: list[StageReport] = []
+    def day(self, day: date, inputs: str) -> tuple[Manifest, Manifest]:
+        """Reads the day by connectorx; one that changed meanwhile, or that it can't read, by pymysql in one snapshot.
+
+        `inputs`: the hash of the control that `day_status` saw.
+        """
         if self.ws.settings.matomo.client == "connectorx" and self.source.streams:
             for _ in range(_TRIES):
                 try:
-                    made = self._streamed(left)
+                    done, control = self._streamed(day, inputs)
                 except ClientFailedError:
                     break
-                reports += made
-                left = [d for d in left if d not in {r.day for r in made}]
-                if not left:
-                    return reports
-        for day in left:
-            reports += self._in_one_snapshot(day)
-        return reports
+                if done is not None:
+                    return done
+                inputs = self._learn(day, control, inputs)
+        return self._in_one_snapshot(day, inputs)
 
-    def _streamed(self, days: Sequence[date]) -> list[StageReport]:
-        wants = {d: self._wanted(d) for d in days}
-        reports: list[StageReport] = []
-        with ExitStack() as stack:
-            parts = [stack.enter_context(_Day(self.ws, self.site, d, wants[d])) for d in days]
-            for part_group in _by_schema(parts):
-                texts = [queries.events(self.columns, p.period, p.want.asked) for p in part_group]
-                for raw in self.source.stream(texts):
-                    for p in part_group:  # batches of several queries come as they come, each of one query
-                        p.add_events(raw)
-            for raw in self.source.stream([queries.visits_ended(self.columns, p.period) for p in parts]):
-                for p in parts:
-                    p.add_ended(raw)
-            for p in parts:
-                p.add_others(self.reader, self.columns)
-                control = Control.read(self.reader, self.columns, p.period)
-                if _inputs_hash(control) == self._known(p.day) and p.agrees(control):
-                    reports += p.commit()
-                else:
-                    self._learn(p.day, control)
-        return reports
+    def _streamed(self, day: date, inputs: str) -> tuple[tuple[Manifest, Manifest] | None, Control]:
+        """The day's tables, None where what was read is not of one moment; and what the day holds after it was read."""
+        with _Day(self.ws, self.site, day, self._wanted(day)) as p:
+            for raw in self.source.stream([queries.events(self.columns, p.period, p.want.asked)]):
+                p.add_events(raw)
+            for raw in self.source.stream([queries.visits_ended(self.columns, p.period)]):
+                p.add_ended(raw)
+            p.add_others(self.reader, self.columns)
+            control = Control.read(self.reader, self.columns, p.period)
+            same = _inputs_hash(control) == inputs and p.agrees(control)
+            return (p.commit(inputs) if same else None), control
 
-    def _in_one_snapshot(self, day: date) -> list[StageReport]:
+    def _in_one_snapshot(self, day: date, inputs: str) -> tuple[Manifest, Manifest]:
         with self.reader.snapshot():
             want, period = self._wanted(day), period_of(self.ws, self.site.id, day)
             control = Control.read(self.reader, self.columns, period)
@@ -249,28 +275,19 @@ class _Job:
                 if not p.agrees(control):
                     msg = f"site {self.site.id}, {day}: read {p.events.rows} events, the database counts {control.events} in the same moment"
                     raise MatomoDatabaseError(msg)
-                self._learn(day, control)
-                return p.commit()
+                return p.commit(self._learn(day, control, inputs))
 
     def _wanted(self, day: date) -> Wanted:
         period = period_of(self.ws, self.site.id, day)
         return extract.wanted(self.reader, self.columns, period, self.site, self.ws.settings.matomo)
 
-    def _known(self, day: date) -> str:
-        row = self.ws.ledger.status(self.site.id, day)
-        return str(row["inputs_hash"]) if row is not None else ""
-
-    def _learn(self, day: date, control: Control) -> None:
+    def _learn(self, day: date, control: Control, inputs: str) -> str:
         """What the day holds now, where that is not what `day_status` saw."""
-        if _inputs_hash(control) != self._known(day):
-            advance(
-                self.ws,
-                self.site.id,
-                day,
-                DayStatus.LOADED,
-                inputs_hash=_inputs_hash(control),
-                counts={"matomo_events": control.events},
-            )
+        now = _inputs_hash(control)
+        if now != inputs:
+            counts = {"matomo_events": control.events}
+            advance(self.ws, self.site.id, day, DayStatus.LOADED, inputs_hash=now, counts=counts)
+        return now
 
 
 @dataclass
@@ -303,9 +320,7 @@ class _Day:
             self.visits.discard()
 
     def add_events(self, raw: pl.DataFrame) -> None:
-        """Those of the rows that are the day's."""
-        if not self._holds(raw["server_time"][0]):
-            return
+        """Rows of the day's events, in their order."""
         frame = extract.events(raw, self.site, self.want)
         self._idvisits.append(frame["idvisit"].unique())
         seconds = self.ws.settings.rules.double_click_seconds
@@ -313,11 +328,10 @@ class _Day:
         self.events.append(frame)
 
     def add_ended(self, raw: pl.DataFrame) -> None:
-        """The rows, of visits that end on one day, if that day is this one."""
-        if self._holds(raw["visit_last_action_time"][0]):
-            self.ended += raw.height
-            self._ended.append(raw["idvisit"].cast(pl.Int64))
-            self._add(raw)
+        """Rows of visits that end on the day."""
+        self.ended += raw.height
+        self._ended.append(raw["idvisit"].cast(pl.Int64))
+        self._add(raw)
 
     def add_others(self, reader: Reader, columns: Columns) -> None:
         """The visits of the day's events that end on another day: few, after all events and all that end here."""
@@ -331,60 +345,47 @@ class _Day:
     def _add(self, raw: pl.DataFrame) -> None:
         self.visits.append(extract.visits(raw, self.period, store_ips=self.ws.settings.rules.store_ips))
 
-    def _holds(self, moment: datetime) -> bool:
-        """Whether a time as Matomo stores it (UTC, without saying so) is of this day."""
-        return self.period.start <= moment.replace(tzinfo=UTC) < self.period.end
-
     def agrees(self, control: Control) -> bool:
         """Whether as many rows were read as the database counts."""
         return self.events.rows == control.events and self.ended == control.visits_ended
 
-    def commit(self) -> list[StageReport]:
+    def commit(self, inputs: str) -> tuple[Manifest, Manifest]:
         """Puts both tables in place, events last: their manifest says that both are whole."""
         ws, s, d = self.ws, self.site.id, self.day
-        mark = _mark(ws, s, d)
+        mark = _mark(ws, s, inputs)
         head = head_hash(pl.concat(self._heads)) if self._heads else ""
-        inputs = {"matomo": _known_inputs(ws, s, d), "identifier": self.want.identifier or "url"}
+        used = {"matomo": inputs, "identifier": self.want.identifier or "url"}
         of_visits = {"visits": self.visits.rows, "counted_here": self.ended, "robots": 0}
         of_events = {"events": self.events.rows, "robots": 0, "head_hash": head}
-        visits = ws.lake.commit(self.visits, Manifest(VISITS.name, s, d, mark, inputs=inputs, counts=of_visits))
-        events = ws.lake.commit(self.events, Manifest(EVENTS.name, s, d, mark, inputs=inputs, counts=of_events))
+        visits = ws.lake.commit(self.visits, Manifest(VISITS.name, s, d, mark, inputs=used, counts=of_visits))
+        events = ws.lake.commit(self.events, Manifest(EVENTS.name, s, d, mark, inputs=used, counts=of_events))
         self._committed = True
-        _advance(ws, s, d, visits, events)
-        return [StageReport.of(visits, changed=True), StageReport.of(events, changed=True)]
+        return visits, events
 
 
-def _by_schema(parts: Sequence[_Day]) -> list[list[_Day]]:
-    """Days whose queries have the same columns: those can be read in one go."""
-    groups: dict[tuple[str, ...], list[_Day]] = defaultdict(list)
-    for p in parts:
-        groups[p.want.asked].append(p)
-    return list(groups.values())
-
-
-def _known_inputs(ws: Workspace, idsite: int, day: date) -> str:
-    row = ws.ledger.status(idsite, day)
-    return str(row["inputs_hash"]) if row is not None else ""
-
-
-def _mark(ws: Workspace, idsite: int, day: date) -> str:
-    """Over the database's control and everything else that decides the rows."""
+def _mark(ws: Workspace, idsite: int, inputs: str) -> str:
+    """Over the database's control (its hash, `inputs`) and everything else that decides the rows."""
     settings, site = ws.settings, ws.settings.site(idsite)
     m = settings.matomo
     parts = (
         m.custom_variables, m.custom_dimensions, m.table_prefix, site.identifier_slot, site.country_slot,
         items_version(site), settings.platform.time_zone, settings.rules.double_click_seconds, settings.rules.store_ips,
     )  # fmt: skip
-    return fingerprint(EXTRACTION_CODE, _known_inputs(ws, idsite, day), *parts)
+    return fingerprint(EXTRACTION_CODE, inputs, *parts)
 
 
-def _advance(ws: Workspace, idsite: int, day: date, visits: Manifest, events: Manifest) -> None:
-    row = ws.ledger.status(idsite, day)
-    if row is not None and row["status"] >= DayStatus.PRETABLE and row["head_hash"] == events.counts["head_hash"]:
-        return
-    counts = {"visits": visits.counts["counted_here"], "events": events.rows, "robots": 0}
-    status = max(DayStatus.PRETABLE, DayStatus(row["status"]) if row is not None else DayStatus.QUEUE)
-    advance(ws, idsite, day, status, head_hash=events.counts["head_hash"], counts=counts)
+def _advance(ws: Workspace, made: Sequence[tuple[Manifest, Manifest]]) -> None:
+    rows = statuses_of(ws, [(events.idsite, events.day) for _, events in made])
+    reached = []
+    for visits, events in made:
+        key, head = (events.idsite, events.day), events.counts["head_hash"]
+        row = rows.get(key)
+        if row is not None and row["status"] >= DayStatus.PRETABLE and row["head_hash"] == head:
+            continue
+        counts = {"visits": visits.counts["counted_here"], "events": events.rows, "robots": 0}
+        to = max(DayStatus.PRETABLE, DayStatus(row["status"]) if row is not None else DayStatus.QUEUE)
+        reached.append(Reached(*key, to, {"head_hash": head, "counts": counts}))
+    advance_all(ws, reached, rows)
 
 
 # --- a month's documents ----------------------------------------------------------------------------------------------

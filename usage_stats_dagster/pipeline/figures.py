@@ -6,104 +6,251 @@ What does not: the rules (`metrics/`), the documents' fields (`documents/`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
 
 import polars as pl
 
-from usage_stats_dagster.documents.build import documents
+from usage_stats_dagster.documents.build import PERIOD, Period, documents, documents_together
 from usage_stats_dagster.lake.store import LakeError, Manifest
 from usage_stats_dagster.ledger.tables import DayStatus
+from usage_stats_dagster.metrics.aggregate import EVENT_COLUMNS, VISIT_COLUMNS
 from usage_stats_dagster.metrics.steps import LAREFERENCIA
-from usage_stats_dagster.metrics.table import Bucket, metrics, names_one_country
+from usage_stats_dagster.metrics.table import Bucket, Metrics, metrics, metrics_together, names_one_country
 from usage_stats_dagster.metrics.version import rules_version
-from usage_stats_dagster.pipeline.stage import StageReport, fingerprint
-from usage_stats_dagster.pipeline.status import advance
+from usage_stats_dagster.pipeline import status
+from usage_stats_dagster.pipeline.stage import SiteDay, StageReport, batches, fingerprint
+from usage_stats_dagster.pipeline.status import Reached
 from usage_stats_dagster.pipeline.threads import in_threads
+from usage_stats_dagster.pipeline.together import numbered, rows_together
 from usage_stats_dagster.pipeline.tracking import shares
 from usage_stats_dagster.pipeline.versions import figures_parts
 from usage_stats_dagster.pipeline.workspace import Workspace
-from usage_stats_dagster.schemas import DOCUMENTS, EVENTS, METRICS, METRICS_TABLE, VISITS
+from usage_stats_dagster.schemas import DOCUMENTS, EVENTS, METRICS, METRICS_TABLE, SITE_DAY, UTC_TIME, VISITS
 from usage_stats_dagster.settings import Site
 
 BUCKET_EVENTS = 500_000
 """Events counted at a time in one thread."""
 
 
-def make_metrics(ws: Workspace, idsite: int, day: date) -> Iterable[StageReport]:
-    """Writes the metrics of a site's day, unless they are already of these events, this tail and these rules."""
-    site = ws.settings.site(idsite)
-    parts = figures_parts(ws, site)
-    rules = rules_version(parts)
-    events = _events(ws, idsite, day)
-    tail_hash = tail_of(ws, idsite, day)
-    mark = fingerprint(rules, events.content_hash, tail_hash, site.level)
-    old = ws.lake.manifest(METRICS_TABLE, idsite, day)
-    if old is not None and old.fingerprint == mark:
-        return [StageReport.of(old, changed=False)]
-    one_country = names_one_country(ws.lake.scan(EVENTS, [(idsite, day)]))
-    buckets = _buckets(ws, idsite, day, events.rows)
-    made = metrics(buckets, ws.settings, site, (day, day), rules, run=in_threads, one_country=one_country)
-    steps: dict[str, dict[str, int]] = {}
-    for vocabulary, step, n in made.step_counts.iter_rows():
-        steps.setdefault(vocabulary, {})[step] = n
-    for vocabulary, by_step in steps.items():
-        if sum(by_step.values()) != events.rows:
-            msg = f"site {idsite}, {day}: the steps of {vocabulary} account for {sum(by_step.values())} of {events.rows} events"
-            raise LakeError(msg)
-    sums = {m: int(made.table[m].sum()) for m in (*METRICS, "searches")}
-    counts: dict[str, Any] = {"events": events.rows, "steps": steps, **sums}
-    with ws.lake.writer(METRICS_TABLE, idsite, day) as w:
-        w.append(made.table)
-        inputs = {"events": events.content_hash, "tail": tail_hash}
-        manifest = Manifest(METRICS_TABLE.name, idsite, day, mark, inputs=inputs, counts=counts, rules_version=rules)
-        done = ws.lake.commit(w, replace(manifest, rules=parts))
-    return [StageReport.of(done, changed=True)]
+def make_metrics(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[StageReport]]:
+    """Writes the metrics of the site-days, but of those that are already of these events, this tail and these rules."""
+    rules = {s: figures_parts(ws, ws.settings.site(s)) for s in {s for s, _ in todo}}
+    versions = {s: rules_version(parts) for s, parts in rules.items()}
+    events = {key: _events(ws, *key) for key in todo}
+    for batch in batches(todo, {key: m.rows for key, m in events.items()}):
+        reports: dict[SiteDay, StageReport] = {}
+        stale: list[_Stale] = []
+        for key in batch:
+            site, tail_hash = ws.settings.site(key[0]), tail_of(ws, *key)
+            mark = fingerprint(versions[site.id], events[key].content_hash, tail_hash, site.level)
+            old = ws.lake.manifest(METRICS_TABLE, *key)
+            if old is not None and old.fingerprint == mark:
+                reports[key] = StageReport.of(old, changed=False)
+            else:
+                stale.append(_Stale(site, key[1], events[key], tail_hash, rules[site.id], versions[site.id], mark))
+        if len(stale) == 1:
+            (one,) = stale
+            made = [_count(ws, one)]
+        else:
+            made = _count_together(ws, stale) if stale else []
+
+        def write(piece: tuple[_Stale, Metrics]) -> Manifest:
+            return piece[0].commit(ws, piece[1])
+
+        for done in in_threads(write, zip(stale, made, strict=True)):
+            reports[done.idsite, done.day] = StageReport.of(done, changed=True)
+        yield [reports[key] for key in batch]
 
 
-def make_documents(ws: Workspace, idsite: int, day: date) -> Iterable[StageReport]:
-    """Writes the documents of a site's day, or of its month when that is the site's grain."""
-    site = ws.settings.site(idsite)
-    first, days = _period(ws, site, day)
-    sources = {d: m for d in days if (m := ws.lake.manifest(METRICS_TABLE, idsite, d)) is not None}
-    if day not in sources:
-        msg = f"site {idsite}, {day}: no metrics to make documents of: materialise filtered_metrics first"
-        raise LakeError(msg)
-    rules = "+".join(sorted({m.rules_version for m in sources.values()}))
-    mark = fingerprint(site.grain, site.country, site.level, *(f"{d}:{m.content_hash}" for d, m in sources.items()))
-    if ws.settings.matomo.mode != "embedded":
+@dataclass(frozen=True)
+class _Stale:
+    """A site's day whose metrics are to be made (anew), and of what."""
+
+    site: Site
+    day: date
+    events: Manifest
+    tail_hash: str
+    rules: dict[str, str]
+    version: str
+    mark: str
+
+    def commit(self, ws: Workspace, made: Metrics) -> Manifest:
+        """Puts the metrics in place; raises LakeError where the steps don't account for every event."""
+        idsite, day, n = self.site.id, self.day, self.events.rows
+        steps: dict[str, dict[str, int]] = {}
+        for vocabulary, step, count in made.step_counts.iter_rows():
+            steps.setdefault(vocabulary, {})[step] = count
+        for vocabulary, by_step in steps.items():
+            if sum(by_step.values()) != n:
+                msg = (
+                    f"site {idsite}, {day}: the steps of {vocabulary} account for {sum(by_step.values())} of {n} events"
+                )
+                raise LakeError(msg)
+        sums = {m: int(made.table[m].sum()) for m in (*METRICS, "searches")}
+        counts: dict[str, Any] = {"events": n, "steps": steps, **sums}
+        inputs = {"events": self.events.content_hash, "tail": self.tail_hash}
+        with ws.lake.writer(METRICS_TABLE, idsite, day) as w:
+            w.append(made.table)
+            manifest = Manifest(
+                METRICS_TABLE.name, idsite, day, self.mark, inputs=inputs, counts=counts, rules_version=self.version
+            )
+            return ws.lake.commit(w, replace(manifest, rules=self.rules))
+
+
+def _count(ws: Workspace, one: _Stale) -> Metrics:
+    one_country = names_one_country(ws.lake.scan(EVENTS, [(one.site.id, one.day)]))
+    return metrics(
+        _buckets(ws, one),
+        ws.settings,
+        one.site,
+        (one.day, one.day),
+        one.version,
+        run=in_threads,
+        one_country=one_country,
+    )
+
+
+def _count_together(ws: Workspace, stale: Sequence[_Stale]) -> list[Metrics]:
+    """Several small site-days in one plan; each has the metrics that it has alone."""
+    of_events, of_visits = [s.events for s in stale], [_visits(ws, s.site.id, s.day) for s in stale]
+    events = numbered(rows_together(ws, EVENTS, of_events, EVENT_COLUMNS), SITE_DAY, [m.rows for m in of_events])
+    visits = numbered(rows_together(ws, VISITS, of_visits, VISIT_COLUMNS), SITE_DAY, [m.rows for m in of_visits])
+    seconds = timedelta(seconds=ws.settings.rules.double_click_seconds)
+    numbers = {(s.site.id, s.day): k for k, s in enumerate(stale)}
+    before = {key: numbers.get((key[0], key[1] - timedelta(1))) for key in numbers}
+    # The first seconds of a day whose day before is of the batch too: they are read already.
+    ends = pl.Series([ws.settings.day_start(s.day) + seconds for s in stale], dtype=UTC_TIME)
+    of_day_before = pl.Series(SITE_DAY, list(before.values()), dtype=pl.Int32)
+    head = events.filter(pl.col("server_time") <= ends.gather(events[SITE_DAY]))
+    tails = [head.with_columns(of_day_before.gather(head[SITE_DAY])).drop_nulls(SITE_DAY)]
+    for k, s in enumerate(stale):
+        after = (s.site.id, s.day + timedelta(1))
+        if s.tail_hash and after not in numbers:
+            end = ws.settings.day_start(after[1]) + seconds
+            tail = ws.lake.scan(EVENTS, [after]).select(EVENT_COLUMNS).filter(pl.col("server_time") <= end).collect()
+            tails.append(tail.with_columns(pl.lit(k, pl.Int32).alias(SITE_DAY)).select(head.columns))
+    about = pl.DataFrame(
+        [(k, s.site.id, s.day, s.site.level, s.version) for k, s in enumerate(stale)],
+        {SITE_DAY: pl.Int32, **{c: METRICS_TABLE.columns[c] for c in ("idsite", "day", "level", "rules_version")}},
+        orient="row",
+    )
+    bucket = Bucket(events.lazy(), visits.lazy(), pl.concat(tails).lazy())
+    return metrics_together(bucket, ws.settings, about)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A period whose documents are to be there: the days asked for, and the metrics of all its days that have any."""
+
+    site: Site
+    first: date
+    asked: list[date]
+    metrics: dict[date, Manifest]
+
+    @property
+    def rows(self) -> int:
+        return sum(m.rows for m in self.metrics.values())
+
+    @property
+    def rules(self) -> str:
+        return "+".join(sorted({m.rules_version for m in self.metrics.values()}))
+
+    def mark(self, ws: Workspace) -> str:
+        """Of what the documents are made."""
+        site = self.site
+        of = (f"{d}:{m.content_hash}" for d, m in self.metrics.items())
+        mark = fingerprint(site.grain, site.country, site.level, *of)
+        if ws.settings.matomo.mode == "embedded":
+            return mark
         from usage_stats_dagster.pipeline import extraction  # noqa: PLC0415  (a database's clients)
 
-        mark = fingerprint(mark, extraction.documents_mark(ws, site, list(sources)))
-    old = ws.lake.manifest(DOCUMENTS, idsite, first)
-    if old is None or old.fingerprint != mark:
-        of: dict[str, Any] = {}
-        if ws.settings.matomo.mode != "embedded":
-            table = extraction.document_rows(ws, site, first, list(sources), rules)
-            frame = documents(table, site, site.grain, first, mapping=site.identifier_map)
-            of = {"of": {m: int(table[m].sum()) for m in METRICS}}  # a month's are no sums of its days'
-        else:
-            table = ws.lake.scan(METRICS_TABLE, [(idsite, d) for d in sources]).collect()
-            frame = documents(table, site, site.grain, first)
-        counts = {
-            "documents": frame.height,
-            "grain": site.grain,
-            **{m: int(frame[m].sum()) for m in METRICS},
-            **of,
-        }
-        with ws.lake.writer(DOCUMENTS, idsite, first) as w:
+        return fingerprint(mark, extraction.documents_mark(ws, site, list(self.metrics)))
+
+    def commit(self, ws: Workspace, frame: pl.DataFrame, mark: str, of: dict[str, Any]) -> Manifest:
+        """Puts the documents in place, and takes those of the other grain away."""
+        figures = {m: int(frame[m].sum()) for m in METRICS}
+        counts = {"documents": frame.height, "grain": self.site.grain, **figures, **of}
+        inputs = {str(d): m.content_hash for d, m in self.metrics.items()}
+        with ws.lake.writer(DOCUMENTS, self.site.id, self.first) as w:
             w.append(frame)
-            inputs = {str(d): m.content_hash for d, m in sources.items()}
-            manifest = Manifest(DOCUMENTS.name, idsite, first, mark, inputs=inputs, counts=counts, rules_version=rules)
+            manifest = Manifest(
+                DOCUMENTS.name, self.site.id, self.first, mark, inputs=inputs, counts=counts, rules_version=self.rules
+            )
             done = ws.lake.commit(w, manifest)
-        _remove_other_grain(ws, site, first)
-    else:
-        done = old
-    _advance(ws, idsite, day, sources[day], done)
-    return [StageReport.of(done, changed=done is not old)]
+        _remove_other_grain(ws, self.site, self.first)
+        return done
+
+
+def make_documents(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[StageReport]]:
+    """Writes the documents of the site-days, or of their months where that is the site's grain."""
+    sources = _sources(ws, todo)
+    for batch in batches(list(sources), {key: s.rows for key, s in sources.items()}):
+        marks = {key: sources[key].mark(ws) for key in batch}
+        done: dict[SiteDay, Manifest] = {}
+        for key in batch:
+            old = ws.lake.manifest(DOCUMENTS, *key)
+            if old is not None and old.fingerprint == marks[key]:
+                done[key] = old
+        stale = [key for key in batch if key not in done]
+        if ws.settings.matomo.mode == "embedded":
+            frames = _documents_together(ws, [sources[key] for key in stale])
+            made: Iterable[_Made] = [(sources[k], marks[k], f, {}) for k, f in zip(stale, frames, strict=True)]
+        else:
+            made = ((sources[k], marks[k], *_documents_of_matomo(ws, sources[k])) for k in stale)
+
+        def write(piece: _Made) -> Manifest:
+            source, mark, frame, of = piece
+            return source.commit(ws, frame, mark, of)
+
+        done |= dict(zip(stale, in_threads(write, made), strict=True))
+        _advance(ws, [(sources[key], done[key]) for key in batch])
+        changed = set(stale)
+        yield [StageReport.of(done[key], changed=key in changed) for key in batch for _ in sources[key].asked]
+
+
+_Made = tuple[_Source, str, pl.DataFrame, dict[str, Any]]
+
+
+def _sources(ws: Workspace, todo: Sequence[SiteDay]) -> dict[SiteDay, _Source]:
+    """By site and first day of the period, in the order in which the days ask for them."""
+    asked: dict[SiteDay, list[date]] = {}
+    for idsite, day in todo:
+        first, _ = _period(ws, ws.settings.site(idsite), day)
+        asked.setdefault((idsite, first), []).append(day)
+    found = {}
+    for (idsite, first), days in asked.items():
+        site = ws.settings.site(idsite)
+        of_period = _period(ws, site, first)[1]
+        of_days = {d: m for d in of_period if (m := ws.lake.manifest(METRICS_TABLE, idsite, d)) is not None}
+        if missing := [d for d in days if d not in of_days]:
+            msg = f"site {idsite}, {missing[0]}: no metrics to make documents of: materialise filtered_metrics first"
+            raise LakeError(msg)
+        found[idsite, first] = _Source(site, first, days, of_days)
+    return found
+
+
+def _documents_together(ws: Workspace, sources: Sequence[_Source]) -> list[pl.DataFrame]:
+    """The documents of each period: sums of its days' metrics."""
+    if not sources:
+        return []
+    rows = rows_together(ws, METRICS_TABLE, [m for s in sources for m in s.metrics.values()])
+    return documents_together(
+        numbered(rows, PERIOD, [s.rows for s in sources]), [Period(s.site, s.first) for s in sources]
+    )
+
+
+def _documents_of_matomo(ws: Workspace, source: _Source) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Of one period; identifiers are as the source spells them, and a month's figures are no sums of its days'."""
+    from usage_stats_dagster.pipeline import extraction  # noqa: PLC0415  (a database's clients)
+
+    site = source.site
+    table = extraction.document_rows(ws, site, source.first, list(source.metrics), source.rules)
+    frame = documents(table, site, site.grain, source.first, mapping=site.identifier_map)
+    return frame, {"of": {m: int(table[m].sum()) for m in METRICS}}
 
 
 def tail_of(ws: Workspace, idsite: int, day: date) -> str:
@@ -120,10 +267,19 @@ def _events(ws: Workspace, idsite: int, day: date) -> Manifest:
     return found
 
 
-def _buckets(ws: Workspace, idsite: int, day: date, rows: int) -> Iterator[Bucket]:
+def _visits(ws: Workspace, idsite: int, day: date) -> Manifest:
+    found = ws.lake.manifest(VISITS, idsite, day)
+    if found is None:
+        msg = f"site {idsite}, {day}: no visits to count: materialise visits and events first"
+        raise LakeError(msg)
+    return found
+
+
+def _buckets(ws: Workspace, of: _Stale) -> Iterator[Bucket]:
+    idsite, day = of.site.id, of.day
     seconds = timedelta(seconds=ws.settings.rules.double_click_seconds)
     after = ws.settings.day_start(day + timedelta(1))
-    edges = list(pairwise(shares(rows, BUCKET_EVENTS)))
+    edges = list(pairwise(shares(of.events.rows, BUCKET_EVENTS)))
     for k, (low, high) in enumerate(edges):
         events = ws.lake.scan(EVENTS, [(idsite, day)])
         visits = ws.lake.scan(VISITS, [(idsite, day)])
@@ -157,14 +313,22 @@ def _remove_other_grain(ws: Workspace, site: Site, first: date) -> None:
             ws.lake.remove(DOCUMENTS, site.id, d)
 
 
-def _advance(ws: Workspace, idsite: int, day: date, figures: Manifest, docs: Manifest) -> None:
-    row = ws.ledger.status(idsite, day)
-    counts = {m: figures.counts[m] for m in (*METRICS, "searches")} | {"documents": docs.rows, **_content(figures)}
-    made = row is not None and row["status"] >= DayStatus.CALCULATED and row["rules_version"] == figures.rules_version
-    if row is not None and made and (row["counts"] or {}) | counts == row["counts"]:
-        return
-    status = max(DayStatus.CALCULATED, DayStatus(row["status"]) if row is not None else DayStatus.QUEUE)
-    advance(ws, idsite, day, status, counts=counts, rules_version=figures.rules_version)
+def _advance(ws: Workspace, made: Sequence[tuple[_Source, Manifest]]) -> None:
+    rows = status.statuses_of(ws, [(s.site.id, d) for s, _ in made for d in s.asked])
+    reached = []
+    for source, docs in made:
+        for day in source.asked:
+            row, figures = rows.get((source.site.id, day)), source.metrics[day]
+            of_figures = {m: figures.counts[m] for m in (*METRICS, "searches")}
+            counts = of_figures | {"documents": docs.rows, **_content(figures)}
+            if row is not None and row["status"] >= DayStatus.CALCULATED:
+                have = row["counts"] or {}
+                if row["rules_version"] == figures.rules_version and have | counts == have:
+                    continue
+            to = max(DayStatus.CALCULATED, DayStatus(row["status"]) if row is not None else DayStatus.QUEUE)
+            values = {"counts": counts, "rules_version": figures.rules_version}
+            reached.append(Reached(source.site.id, day, to, values))
+    status.advance_all(ws, reached, rows)
 
 
 def _content(figures: Manifest) -> dict[str, int]:

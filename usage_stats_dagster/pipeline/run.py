@@ -14,12 +14,12 @@ from usage_stats_dagster.pipeline.figures import make_documents, make_metrics
 from usage_stats_dagster.pipeline.imports import ImportReport, import_logs
 from usage_stats_dagster.pipeline.indexing import index_documents
 from usage_stats_dagster.pipeline.sending import make_sent
-from usage_stats_dagster.pipeline.stage import StageReport, Work, for_days
+from usage_stats_dagster.pipeline.stage import StageReport, Work, by_turns, for_days
 from usage_stats_dagster.pipeline.tracking import make_visits_events
 from usage_stats_dagster.pipeline.workspace import Workspace
 
 STAGES: dict[str, Work] = {
-    "matomo_sent": make_sent,
+    "matomo_sent": by_turns(make_sent),
     "visits_events": make_visits_events,
     "filtered_metrics": make_metrics,
     "documents": make_documents,

@@ -5,7 +5,7 @@ What belongs here: which site-days a stage takes, and telling of progress. What 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import groupby
@@ -44,10 +44,18 @@ class StageReport:
         )  # fmt: skip
 
 
-SMALL_HITS = 100_000
-"""Site-days of fewer hits are worked on two at a time: each waits for the disk more than it computes."""
+SMALL_ROWS = 50_000
+"""Site-days of fewer hits, or events, are computed several at a time: a plan costs more than its rows."""
 
-Work = Callable[[Workspace, int, date], Iterable[StageReport]]
+BATCH_ROWS = 100_000
+"""Hits, or events, of the site-days that are computed at a time."""
+
+BATCH_KEYS = 400
+"""Site-days that are computed at a time: their files are open together, and one transaction names them all."""
+
+SiteDay = tuple[int, date]
+Work = Callable[[Workspace, Sequence[SiteDay]], Iterator[list[StageReport]]]
+"""Does a stage for the site-days, in order; gives the reports of as many as it did at a time."""
 
 
 def fingerprint(*parts: object) -> str:
@@ -73,21 +81,43 @@ def for_days(
         if name == "visits_events" and ws.settings.matomo.mode == "api":
             from usage_stats_dagster.pipeline.api_extraction import make_visits_events_from_api  # noqa: PLC0415
 
-            work = make_visits_events_from_api
-        for made in _by_turns(ws, work, todo):
+            work = by_turns(make_visits_events_from_api)
+        for made in work(ws, todo):
             ws.progress(name, done, len(todo))
             reports.extend(made)
-            done += 1
+            done += len({(r.idsite, r.day) for r in made})
         ws.progress(name, len(todo), len(todo))
     return reports
 
 
-def _by_turns(ws: Workspace, work: Work, todo: list[tuple[int, date]]) -> Iterator[list[StageReport]]:
-    """The reports of each site-day, in order. Only small site-days of one day, thus of different sites, run at once."""
-    hits = ws.ledger.hits(min(d for _, d in todo), max(d for _, d in todo)) if len(todo) > 1 else {}
+def by_turns(work: Callable[[Workspace, int, date], Iterable[StageReport]]) -> Work:
+    """A stage that takes a site's day at a time. Only small site-days of one day, thus of different sites, run side by side."""
 
-    def together(key: tuple[int, date]) -> object:
-        return key[1] if hits.get(key, 0) < SMALL_HITS else key
+    def do(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[StageReport]]:
+        hits = ws.ledger.hits(min(d for _, d in todo), max(d for _, d in todo)) if len(todo) > 1 else {}
 
-    for _, keys in groupby(todo, together):
-        yield from in_threads(lambda key: list(work(ws, *key)), keys)
+        def together(key: SiteDay) -> object:
+            return key[1] if hits.get(key, 0) < SMALL_ROWS else key
+
+        for _, keys in groupby(todo, together):
+            yield from in_threads(lambda key: list(work(ws, *key)), keys)
+
+    return do
+
+
+def batches(todo: Sequence[SiteDay], rows: Mapping[SiteDay, int]) -> Iterator[list[SiteDay]]:
+    """The site-days in order, small ones that follow one another together; one that is not small, alone."""
+    batch: list[SiteDay] = []
+    held = 0
+    for key in todo:
+        n = rows.get(key, 0)
+        if batch and (n >= SMALL_ROWS or held + n > BATCH_ROWS or len(batch) >= BATCH_KEYS):
+            yield batch
+            batch, held = [], 0
+        batch.append(key)
+        held += n
+        if n >= SMALL_ROWS:
+            yield batch
+            batch, held = [], 0
+    if batch:
+        yield batch

@@ -185,11 +185,44 @@ def days_to_run(
 
 def advance(ws: Workspace, idsite: int, day: date, status: DayStatus, **values: Any) -> None:  # noqa: ANN401
     """Raises a day's status to what a stage has reached; `counts` are merged into what is there."""
-    row = ws.ledger.status(idsite, day)
-    if "counts" in values:
-        values["counts"] = {**((row["counts"] if row is not None else None) or {}), **values["counts"]}
+    advance_all(ws, [Reached(idsite, day, status, values)], statuses_of(ws, [(idsite, day)]))
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far a stage has brought a site's day; `values` as in `advance`."""
+
+    idsite: int
+    day: date
+    status: DayStatus
+    values: dict[str, Any]
+
+
+def statuses_of(ws: Workspace, keys: Iterable[tuple[int, date]]) -> dict[tuple[int, date], RowMapping]:
+    """The day-status rows of the site-days that have one."""
+    wanted = set(keys)
+    if not wanted:
+        return {}
+    days = [d for _, d in wanted]
+    rows = ws.ledger.statuses(sorted({s for s, _ in wanted}), min(days), max(days))
+    return {k: r for r in rows if (k := (r["idsite"], r["day"])) in wanted}
+
+
+def advance_all(ws: Workspace, reached: Sequence[Reached], rows: dict[tuple[int, date], RowMapping]) -> None:
+    """As `advance`, for several site-days in one transaction; `rows` are theirs as they are now."""
+    by_columns: dict[tuple[str, ...], list[tuple[int, date, dict[str, Any]]]] = defaultdict(list)
     with ws.ledger.write() as c:
-        ws.ledger.put_status(c, idsite, day, status=int(status), **values)
+        for r in reached:
+            row = rows.get((r.idsite, r.day))
+            values = {**r.values, "status": int(r.status)}
+            if "counts" in values:
+                values["counts"] = {**((row["counts"] if row is not None else None) or {}), **values["counts"]}
+            if row is None:
+                ws.ledger.put_status(c, r.idsite, r.day, **values)
+            else:
+                by_columns[tuple(sorted(values))].append((r.idsite, r.day, values))
+        for same in by_columns.values():
+            ws.ledger.put_statuses(c, same)
 
 
 def decide(ws: Workspace, idsite: int, day: date, decision: str | None, reason: str | None) -> None:

@@ -18,17 +18,17 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-def in_threads(work: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
-    """What `work` makes of each item, in the items' order; THREADS at a time where there are several.
+def in_threads(work: Callable[[In], Out], items: Iterable[In], threads: int = THREADS) -> Iterator[Out]:
+    """What `work` makes of each item, in the items' order; `threads` at a time where there are several.
 
     An item is taken from `items` when its turn comes, in the caller's thread. After an error no further item is begun.
     """
     items = iter(items)
-    first = list(islice(items, 2))
+    first = list(islice(items, max(2, threads)))
     if len(first) < 2:
         yield from map(work, first)
         return
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         running = deque(pool.submit(work, item) for item in first)
         try:
             while running:

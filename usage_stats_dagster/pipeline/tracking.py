@@ -6,7 +6,8 @@ does not: the rules (`tracker/`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 
@@ -16,15 +17,19 @@ import xxhash
 from usage_stats_dagster.items.version import version as items_version
 from usage_stats_dagster.lake.storage import Location
 from usage_stats_dagster.lake.store import LakeError, Manifest
+from usage_stats_dagster.lake.writer import TableWriter
 from usage_stats_dagster.ledger.ledger import DayInput
 from usage_stats_dagster.ledger.tables import DayStatus
-from usage_stats_dagster.lookups.all import Lookups
-from usage_stats_dagster.pipeline.stage import StageReport, fingerprint
-from usage_stats_dagster.pipeline.status import advance
+from usage_stats_dagster.lookups.all import Lookups, lookups_for_all
+from usage_stats_dagster.pipeline import status
+from usage_stats_dagster.pipeline.stage import SiteDay, StageReport, batches, fingerprint
+from usage_stats_dagster.pipeline.status import Reached
 from usage_stats_dagster.pipeline.threads import in_threads
+from usage_stats_dagster.pipeline.together import numbered, parts
 from usage_stats_dagster.pipeline.workspace import Workspace
-from usage_stats_dagster.schemas import EVENTS, HITS, VISITS
+from usage_stats_dagster.schemas import EVENTS, HITS, SITE_DAY, UTC_TIME, VISITS
 from usage_stats_dagster.settings import Settings, Site
+from usage_stats_dagster.tracker.batch import visits_and_events_of
 from usage_stats_dagster.tracker.prepare import Judges, Said, coded, in_order
 from usage_stats_dagster.tracker.site_day import visits_and_events
 
@@ -38,6 +43,9 @@ BUCKET_HITS = 90_000
 """Hits that one thread tracks at a time, out of those in memory."""
 
 VISITOR_RANGE = 1 << 60
+
+HEAD = ("idvisitor", "server_time", "action_type", "action_url", "robot")
+"""Of a day's first events, what the day before looks at."""
 
 
 def tracker_version(ws: Workspace, site: Site) -> str:
@@ -53,26 +61,108 @@ def tracker_version(ws: Workspace, site: Site) -> str:
     return fingerprint(TRACKER_CODE, *parts)[:16]
 
 
-def make_visits_events(ws: Workspace, idsite: int, day: date) -> Iterable[StageReport]:
-    """Writes visits and events of a site's day, unless they are already of these hits and rules."""
-    site = ws.settings.site(idsite)
-    inputs = ws.ledger.day_inputs(idsite, day)
+def make_visits_events(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[StageReport]]:
+    """Writes visits and events of the site-days, but of those that are already of these hits and rules."""
+    if not todo:
+        return
+    days = [d for _, d in todo]
+    inputs = ws.ledger.inputs(min(days), max(days), sorted({s for s, _ in todo}))
+    hits = {key: sum(i.hits for i in of) for key, of in inputs.items()}
     seconds = ws.settings.rules.double_click_seconds
-    mark = fingerprint(tracker_version(ws, site), seconds, *(f"{i.identity}:{i.hits_hash}" for i in inputs))
-    old_visits, old_events = ws.lake.manifest(VISITS, idsite, day), ws.lake.manifest(EVENTS, idsite, day)
-    if old_visits and old_events and old_visits.fingerprint == mark == old_events.fingerprint:
-        _advance(ws, idsite, day, old_visits, old_events)
-        return [StageReport.of(old_visits, changed=False), StageReport.of(old_events, changed=False)]
-    visits, events = _track(ws, site, day, inputs, mark, seconds)
-    _advance(ws, idsite, day, visits, events)
-    return [StageReport.of(visits, changed=True), StageReport.of(events, changed=True)]
+    versions = {s: tracker_version(ws, ws.settings.site(s)) for s, _ in todo}
+    for batch in batches(todo, hits):
+        reports: dict[SiteDay, list[StageReport]] = {}
+        made: dict[SiteDay, tuple[Manifest, Manifest]] = {}
+        stale: list[_Stale] = []
+        for idsite, day in batch:
+            key, of = (idsite, day), inputs.get((idsite, day), [])
+            mark = fingerprint(versions[idsite], seconds, *(f"{i.identity}:{i.hits_hash}" for i in of))
+            visits, events = ws.lake.manifest(VISITS, idsite, day), ws.lake.manifest(EVENTS, idsite, day)
+            if visits and events and visits.fingerprint == mark == events.fingerprint:
+                made[key] = visits, events
+                reports[key] = [StageReport.of(m, changed=False) for m in made[key]]
+            else:
+                stale.append(_Stale(ws.settings.site(idsite), day, of, mark))
+        fresh = [_track(ws, stale[0], seconds)] if len(stale) == 1 else _track_together(ws, stale, seconds)
+        for visits, events in fresh:
+            made[events.idsite, events.day] = visits, events
+            reports[events.idsite, events.day] = [StageReport.of(m, changed=True) for m in (visits, events)]
+        _advance(ws, {k: made[k] for k in batch})
+        yield [r for key in batch for r in reports[key]]
 
 
-def _track(
-    ws: Workspace, site: Site, day: date, inputs: list[DayInput], mark: str, seconds: int
-) -> tuple[Manifest, Manifest]:
-    files = [_hits_path(ws, site.id, day, i) for i in inputs]
-    total = sum(i.hits for i in inputs)
+@dataclass(frozen=True)
+class _Stale:
+    """A site's day that is to be made (anew) of these inputs, and what marks it as made of them."""
+
+    site: Site
+    day: date
+    inputs: list[DayInput]
+    mark: str
+
+    @property
+    def hits(self) -> int:
+        return sum(i.hits for i in self.inputs)
+
+    def commit(
+        self, ws: Workspace, visits: TableWriter, events: TableWriter, *, robots: tuple[int, int], head: str
+    ) -> tuple[Manifest, Manifest]:
+        """Puts both tables in place, events last: their manifest says that both are whole. `robots`: visits and events of robots."""
+        if events.rows != self.hits:
+            msg = f"site {self.site.id}, {self.day}: {self.hits} hits gave {events.rows} events; each hit must be one event"
+            raise LakeError(msg)
+        used = {i.identity: i.hits_hash for i in self.inputs}
+        of_visits = {"visits": visits.rows, "robots": robots[0]}
+        of_events = {"events": events.rows, "robots": robots[1], "head_hash": head}
+        where = (self.site.id, self.day, self.mark)
+        return (
+            ws.lake.commit(visits, Manifest(VISITS.name, *where, inputs=used, counts=of_visits)),
+            ws.lake.commit(events, Manifest(EVENTS.name, *where, inputs=used, counts=of_events)),
+        )
+
+
+def _track_together(ws: Workspace, stale: Sequence[_Stale], seconds: int) -> Iterator[tuple[Manifest, Manifest]]:
+    """Several small site-days in one plan; each site-day's files have the bytes that `_track` gives them."""
+    if not stale:
+        return
+    files = [_hits_path(ws, s.site.id, s.day, i) for s in stale for i in s.inputs]
+    hits = ws.lake.scan_files(HITS, files).collect()
+    total = sum(s.hits for s in stale)
+    if hits.height != total:
+        msg = f"sites {sorted({s.site.id for s in stale})}: the ledger knows {total} hits of these days, their files hold {hits.height}: `usage-stats doctor` says which"
+        raise LakeError(msg)
+    hits = numbered(hits, SITE_DAY, [s.hits for s in stale])
+    lookups = lookups_for_all(ws.settings)
+    visits, events = visits_and_events_of(hits, [(s.site, s.day) for s in stale], ws.settings, lookups)
+    del hits
+    ends = pl.Series([ws.settings.day_start(s.day) + timedelta(seconds=seconds) for s in stale], dtype=UTC_TIME)
+    head = events.filter(pl.col("server_time") <= ends.gather(events[SITE_DAY])).select(SITE_DAY, *HEAD)
+    n = len(stale)
+    heads = parts(head, SITE_DAY, n)
+    of_robots = [_robots(t, n) for t in (visits, events)]
+    pieces = zip(stale, parts(visits, SITE_DAY, n), parts(events, SITE_DAY, n), heads, *of_robots, strict=True)
+
+    def write(piece: tuple[_Stale, pl.DataFrame, pl.DataFrame, pl.DataFrame, int, int]) -> tuple[Manifest, Manifest]:
+        s, v, e, head, *robots = piece
+        with (
+            ws.lake.writer(VISITS, s.site.id, s.day) as of_visits,
+            ws.lake.writer(EVENTS, s.site.id, s.day) as of_events,
+        ):
+            of_visits.append(v)
+            of_events.append(e)
+            return s.commit(ws, of_visits, of_events, robots=(robots[0], robots[1]), head=head_hash(head))
+
+    yield from in_threads(write, pieces)
+
+
+def _robots(frame: pl.DataFrame, n: int) -> list[int]:
+    found = dict(frame.filter(pl.col("robot").is_not_null()).group_by(SITE_DAY).len().iter_rows())
+    return [found.get(k, 0) for k in range(n)]
+
+
+def _track(ws: Workspace, stale: _Stale, seconds: int) -> tuple[Manifest, Manifest]:
+    site, day, total = stale.site, stale.day, stale.hits
+    files = [_hits_path(ws, site.id, day, i) for i in stale.inputs]
     lookups = ws.lookups(site)
     robots = robot_visits = 0
     heads: list[pl.DataFrame] = []
@@ -87,17 +177,8 @@ def _track(
             robots += e.height - e["robot"].null_count()
             robot_visits += v.height - v["robot"].null_count()
             heads.append(head_of(e, ws.settings, day, seconds))
-        if events.rows != total:
-            msg = f"site {site.id}, {day}: {total} hits gave {events.rows} events; each hit must be one event"
-            raise LakeError(msg)
-        used = {i.identity: i.hits_hash for i in inputs}
-        head = head_hash(pl.concat(heads))
-        of_visits = {"visits": visits.rows, "robots": robot_visits}
-        of_events = {"events": events.rows, "robots": robots, "head_hash": head}
-        # Events last: their manifest says that both are whole.
-        done_visits = ws.lake.commit(visits, Manifest(VISITS.name, site.id, day, mark, inputs=used, counts=of_visits))
-        done_events = ws.lake.commit(events, Manifest(EVENTS.name, site.id, day, mark, inputs=used, counts=of_events))
-    return done_visits, done_events
+        head = head_hash(pl.concat(heads)) if heads else ""
+        return stale.commit(ws, visits, events, robots=(robot_visits, robots), head=head)
 
 
 def shares(total: int, most: int) -> list[int]:
@@ -132,9 +213,7 @@ def _hits(
 def head_of(events: pl.DataFrame, settings: Settings, day: date, seconds: int) -> pl.DataFrame:
     """The day's events of its first `seconds` (both ends included): they end double clicks of the day before."""
     start: datetime = settings.day_start(day)
-    return events.filter(pl.col("server_time") <= start + timedelta(seconds=seconds)).select(
-        "idvisitor", "server_time", "action_type", "action_url", "robot"
-    )
+    return events.filter(pl.col("server_time") <= start + timedelta(seconds=seconds)).select(HEAD)
 
 
 def head_hash(head: pl.DataFrame) -> str:
@@ -154,10 +233,14 @@ def _hits_path(ws: Workspace, idsite: int, day: date, i: DayInput) -> Location:
     return path
 
 
-def _advance(ws: Workspace, idsite: int, day: date, visits: Manifest, events: Manifest) -> None:
-    row = ws.ledger.status(idsite, day)
-    if row is not None and row["status"] >= DayStatus.PRETABLE and row["head_hash"] == events.counts["head_hash"]:
-        return
-    counts = {"visits": visits.rows, "events": events.rows, "robots": events.counts["robots"]}
-    status = max(DayStatus.PRETABLE, DayStatus(row["status"]) if row is not None else DayStatus.QUEUE)
-    advance(ws, idsite, day, status, head_hash=events.counts["head_hash"], counts=counts)
+def _advance(ws: Workspace, made: Mapping[SiteDay, tuple[Manifest, Manifest]]) -> None:
+    rows = status.statuses_of(ws, made)
+    reached = []
+    for key, (visits, events) in made.items():
+        row, head = rows.get(key), events.counts["head_hash"]
+        if row is not None and row["status"] >= DayStatus.PRETABLE and row["head_hash"] == head:
+            continue
+        counts = {"visits": visits.rows, "events": events.rows, "robots": events.counts["robots"]}
+        to = max(DayStatus.PRETABLE, DayStatus(row["status"]) if row is not None else DayStatus.QUEUE)
+        reached.append(Reached(*key, to, {"head_hash": head, "counts": counts}))
+    status.advance_all(ws, reached, rows)

@@ -6,6 +6,8 @@ URLs are cleaned and items recognised (`prepare.py`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import narwhals as nw
 
 from usage_stats_dagster import engine
@@ -16,13 +18,16 @@ LONGEST_SPENT = 1800
 """Seconds: Matomo's `time_spent_ref_action` goes no further."""
 
 
-def events(hits: Frame, idsite: int) -> Frame:
+def events(hits: Frame, idsite: int | None, *, keys: Sequence[str] = ()) -> Frame:
     """The table EVENTS of the hits that `sessions` returned: one row a hit, in no promised order.
+
+    `idsite` None: each hit has its own. `keys`: further columns that stay, in front.
 
     `time_spent_ref_action` is the time since the visit's action before, 0 to 1,800 s, 0 for the first.
     """
+    site = nw.col("idsite") if idsite is None else nw.lit(idsite).cast(nw.Int32).alias("idsite")
     return engine.hexadecimal(hits, idvisitor="visitor").select(
-        *(nw.lit(idsite).cast(nw.Int32).alias(c) if c == "idsite" else _MADE.get(c, nw.col(c)) for c in EVENTS.columns)
+        *keys, *(site if c == "idsite" else _MADE.get(c, nw.col(c)) for c in EVENTS.columns)
     )
 
 

@@ -39,16 +39,19 @@ IDENTITY_DIGITS = 15
 c = pl.col
 
 
-def in_order(hits: pl.DataFrame) -> pl.DataFrame:
-    """Hits (schemas.HITS) sorted by visitor and `sessions.ORDER`, with `t` and `idlink_va`.
+def in_order(hits: pl.DataFrame, *first: str) -> pl.DataFrame:
+    """Hits (schemas.HITS) sorted by the columns named `first`, then visitor and `sessions.ORDER`, with `t` and `idlink_va`.
 
     `t` is Int64, epoch ms; `idlink_va` 60 bits of the log's identity, plus the line: unique within the site, and in the
     order of identity and line.
     """
     identity = c("log_identity").str.slice(0, IDENTITY_DIGITS).str.to_integer(base=16, dtype=pl.Int64)
-    keys = hits.select(c("visitor"), c("time").dt.epoch("ms").alias("t"), c("tie"), idlink_va=identity + c("line"))
+    keys = hits.select(
+        *first, c("visitor"), c("time").dt.epoch("ms").alias("t"), c("tie"), idlink_va=identity + c("line")
+    )
     # Only the keys are sorted; all other columns are gathered once.
-    row = _sorted(keys.with_row_index("row__"))
+    numbered = keys.with_row_index("row__")
+    row = numbered.sort(*first, BY, *ORDER)["row__"] if first else _sorted(numbered)
     hits = hits.rechunk()  # rows gathered out of many chunks take five times as long
     return hits[row].with_columns(keys["t"].gather(row), keys["idlink_va"].gather(row))
 
@@ -118,23 +121,29 @@ def prepare(hits: pl.DataFrame, site: Site, said: Said) -> pl.LazyFrame:
     Adds `action_name`, `action_url`, `action_url_prefix`, `identifier`, `item_action`, `country_item`, `ref_type`,
     `ref_name`, `campaign`; sets `action_type` 8 where a page view is a site search; drops `host` and `url`.
     """
-    of_url, of_referrer = hits["url"].to_physical(), hits["url_referrer"].to_physical()
+    country = pl.lit(site.country.upper() if site.country else None, pl.String)
+    return told(hits, said, hits["url"].to_physical(), hits["url_referrer"].to_physical(), country)
+
+
+def told(
+    hits: pl.DataFrame, said: Said, of_url: pl.Series, of_referrer: pl.Series, country: pl.Expr | pl.Series
+) -> pl.LazyFrame:
+    """What `prepare` returns, where the row of `said` that a hit's URL and its referrer have is `of_url` and `of_referrer`."""
     came = pl.DataFrame(column.gather(of_referrer) for column in said.referrers)
     is_download = c("action_type") == DOWNLOAD
     is_search = ~is_download & c("keyword").is_not_null()
     is_page = ~is_download & ~is_search
     by_campaign = c("campaign").is_not_null()
-    country = site.country.upper() if site.country else None
-    told = pl.DataFrame(column.gather(of_url) for column in said.urls)
+    urls = pl.DataFrame(column.gather(of_url) for column in said.urls)
     return (
-        pl.concat([hits.drop("host", "url"), told, came], how="horizontal")
+        pl.concat([hits.drop("host", "url"), urls, came], how="horizontal")
         .lazy()
         .with_columns(
             action_type=pl.when(is_search).then(pl.lit(SEARCH, pl.Int8)).otherwise("action_type"),
             action_name=pl.when(is_search).then("keyword"),
             action_url=pl.when(is_page).then("page").when(is_download).then("download"),
             action_url_prefix=pl.when(is_page).then("prefix"),
-            country_item=pl.lit(country, pl.String),
+            country_item=country,
             ref_type=pl.when(by_campaign)
             .then(pl.lit(CAMPAIGN, pl.Int8))
             .otherwise(c("referer_type").fill_null(DIRECT)),
@@ -155,11 +164,16 @@ def _judge_urls(distinct: pl.Series, site: Site) -> pl.Series:
     """What each URL (path and query, or in full) says: a struct of page, prefix, download, keyword, campaign and item."""
     full = pl.DataFrame({"url": distinct}).select(full_urls(c("url"), pl.lit(None, pl.String), site.url)).to_series()
     items = explain(distinct, site)
+    identifier, _ = map_identifiers(items["identifier"], site.identifier_map)
+    return said_of(full, items.with_columns(identifier)).to_struct("said")
+
+
+def said_of(full: pl.Series, items: pl.DataFrame) -> pl.DataFrame:
+    """Page, prefix, download, keyword, campaign of full URLs, beside their items (identifier, item_action, rule)."""
     known = c(
         "rule"
     ).is_not_null()  # a rule may know that a URL is no act about an item: a result's next page, a thumbnail
     act = items.select(pl.coalesce("item_action", pl.when(known).then(pl.lit(NO_ACT)))).to_series()
-    identifier, _ = map_identifiers(items["identifier"], site.identifier_map)
     pages = page_urls(full)
     return pl.DataFrame(
         {
@@ -168,7 +182,7 @@ def _judge_urls(distinct: pl.Series, site: Site) -> pl.Series:
             "download": download_urls(full),
             "keyword": search_keyword(full),
             "campaign": campaigns(full),
-            "identifier": identifier,
+            "identifier": items["identifier"],
             "item_action": act,
         }
-    ).to_struct("said")
+    )

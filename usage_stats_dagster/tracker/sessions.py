@@ -40,9 +40,18 @@ def day_offset(day: date) -> int:
 
 
 def sessions(
-    hits: Frame, day: date, *, visit_seconds: int = 1800, max_actions: int = MAX_ACTIONS, in_order: bool = False
+    hits: Frame,
+    day: date | None,
+    *,
+    visit_seconds: int = 1800,
+    max_actions: int = MAX_ACTIONS,
+    in_order: bool = False,
+    by: str = BY,
 ) -> Frame:
     """The hits of one site and day, each with the visit it belongs to.
+
+    Of several site-days: `day` is None, each hit has its day's `day_offset`, and `by` names a column that tells visitors of
+    different site-days apart.
 
     Takes `visitor`, `t` (ms), `tie`, `idlink_va`, `ref_type` and `campaign` (null but for `ref_type` 6); other columns
     stay. Adds `second` (epoch), `opens` (Int64, 1 on a visit's first hit), `spent` (Int64, seconds since the visit's
@@ -58,19 +67,20 @@ def sessions(
     Past 10,000 actions the new visit still knows the campaign that the one before came by.
     """
     hits = hits.with_columns(second=c("t") // 1000, one=_int(1))
-    hits = hits if in_order else engine.ordered(hits, BY, ORDER)
-    hits = engine.previous(hits, BY, ORDER, before="second")
+    hits = hits if in_order else engine.ordered(hits, by, ORDER)
+    hits = engine.previous(hits, by, ORDER, before="second")
     near = (c("second") - c("before")) < visit_seconds
     hits = hits.with_columns(opens=nw.when(near).then(_int(0)).otherwise(_int(1)))
-    hits = _with_campaigns(hits)
-    hits = _with_cap(hits, max_actions)
-    hits = engine.running_sum(hits, BY, ORDER, number="opens")
+    hits = _with_campaigns(hits, by)
+    hits = _with_cap(hits, max_actions, by)
+    hits = engine.running_sum(hits, by, ORDER, number="opens")
     spent = nw.when(c("opens") == 0).then(c("second") - c("before")).otherwise(_int(0))
-    idvisit = c("visitor") + c("number") + _int(day_offset(day))
+    offset = c("day_offset") if day is None else _int(day_offset(day))
+    idvisit = c("visitor") + c("number") + offset
     return hits.with_columns(spent=spent, idvisit=idvisit).drop("one", "before", "number")
 
 
-def _with_campaigns(hits: Frame) -> Frame:
+def _with_campaigns(hits: Frame, by: str) -> Frame:
     """`opens` also on a hit whose campaign is not the one carried.
 
     What a visit came by: its first referrer that is not direct, and after that each campaign. It comes to the same as
@@ -83,18 +93,18 @@ def _with_campaigns(hits: Frame) -> Frame:
         came=nw.when(campaign.is_null() & opens).then(nw.lit(_NO_CAMPAIGN)).otherwise(campaign),
         led=nw.when(c("ref_type") != DIRECT).then(_int(1)).when(opens).then(_int(0)),
     )
-    hits = engine.carried(hits, BY, ORDER, came="came", led="led")
-    hits = engine.previous(hits, BY, ORDER, came="came", led="led")
+    hits = engine.carried(hits, by, ORDER, came="came", led="led")
+    hits = engine.previous(hits, by, ORDER, came="came", led="led")
     other = ((c("came") == _NO_CAMPAIGN) & (c("led") == 1)) | ((c("came") != _NO_CAMPAIGN) & (c("came") != campaign))
     opened = nw.when(other & ~campaign.is_null()).then(_int(1)).otherwise(c("opens"))
     return hits.with_columns(opens=opened).drop("came", "led")
 
 
-def _with_cap(hits: Frame, max_actions: int) -> Frame:
+def _with_cap(hits: Frame, max_actions: int, by: str) -> Frame:
     """`opens` also on every `max_actions`-th hit after a visit's first."""
-    hits = engine.running_sum(hits, BY, ORDER, place="one")
+    hits = engine.running_sum(hits, by, ORDER, place="one")
     hits = hits.with_columns(start=nw.when(c("opens") == 1).then(c("place")))
-    hits = engine.carried(hits, BY, ORDER, start="start")
+    hits = engine.carried(hits, by, ORDER, start="start")
     full = (c("place") - c("start")) % max_actions == 0
     return hits.with_columns(opens=nw.when(full).then(_int(1)).otherwise(c("opens"))).drop("place", "start")
 

@@ -71,7 +71,7 @@ _SEARCHED = rf"\?(?:.*&)?(?i:{'|'.join(SEARCH_PARAMETERS)})=([^&]*)"
 _url = pl.col("url")
 
 
-def full_urls(path: pl.Expr, host: pl.Expr, site_url: str | None) -> pl.Expr:
+def full_urls(path: pl.Expr, host: pl.Expr, site_url: pl.Expr | str | None) -> pl.Expr:
     """The URL that the importer sends for `path` (path and query as logged).
 
     A path that begins with `/` (its first 1,024 characters) stands behind the site's address, or behind the line's
@@ -79,9 +79,10 @@ def full_urls(path: pl.Expr, host: pl.Expr, site_url: str | None) -> pl.Expr:
     is left as it is: `GET http://host/…` asks for an absolute URL, `OPTIONS *` for none. Without address and host the
     path stays alone.
     """
-    scheme = site_url.partition("://")[0] if site_url else "http"
+    own = site_url if isinstance(site_url, pl.Expr) else pl.lit(site_url, pl.String)
+    scheme = own.str.extract("^(.*?://)").fill_null("http://")
     hosted = host.is_not_null() & (host != "")
-    base = pl.when(hosted).then(pl.lit(f"{scheme}://") + host.str.to_lowercase()).otherwise(pl.lit(site_url or ""))
+    base = pl.when(hosted).then(scheme + host.str.to_lowercase()).otherwise(own.fill_null(""))
     short = pl.when(path.str.len_bytes() > PATH_LENGTH).then(path.str.slice(0, PATH_LENGTH)).otherwise(path)
     return pl.when(path.str.starts_with("/")).then(base + short).otherwise(path)
 

@@ -15,7 +15,7 @@ from usage_stats_dagster.matomo.columns import Columns, read_columns
 from usage_stats_dagster.matomo.database import ClientFailedError, Database, MatomoDatabaseError
 from usage_stats_dagster.matomo.zero_dates import safe_time
 from usage_stats_dagster.pipeline import extraction
-from usage_stats_dagster.pipeline.extraction import _Job
+from usage_stats_dagster.pipeline.extraction import _Day
 from usage_stats_dagster.pipeline.run import run
 from usage_stats_dagster.schemas import EVENTS, VISITS
 from usage_stats_dagster_tests.matomo.old_matomo import BIG, HUGE, build
@@ -94,18 +94,17 @@ def test_what_changes_while_it_is_read_is_read_again(server, tmp_path, monkeypat
     """A row comes in after the day's events were read and before its control: the tables must be of one moment."""
     url = build(server, "old_moving")
     ws = workspace(tmp_path, url, SITES, **OLD)
-    known, late = _Job._known, [20, 21]
+    others, late = _Day.add_others, [20, 21]
 
-    def row_comes(job, day):
-        if late and day == FIRST and job.site.id == 7:
+    def row_comes(part, reader, columns):
+        if late and part.day == FIRST and part.site.id == 7:
             server.execute(
                 "old_moving",
                 f"INSERT INTO piwik_log_link_visit_action VALUES ({late.pop()}, 7, 'visitor2', 2, 0, 2, NULL, '2025-03-01 10:00:01', NULL)",
             )
-            return "what it was before"
-        return known(job, day)
+        others(part, reader, columns)
 
-    monkeypatch.setattr(_Job, "_known", row_comes)
+    monkeypatch.setattr(_Day, "add_others", row_comes)
     run(ws, first=FIRST, last=LAST)
     events = table(ws, EVENTS, 7, FIRST, FIRST)
     assert events.height == 3 + 2
