@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from usage_stats_dagster.lake.s3_client import Answer, Bucket, MissingError, RefusedError
 
-CHUNK = 8 << 20
+CHUNK = 16 << 20
 """Bytes asked for in one request. Objects up to this size are one GET."""
 
 _KEPT_BYTES, _KEPT_FILES = 1 << 30, 128
