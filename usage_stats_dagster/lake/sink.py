@@ -22,7 +22,9 @@ import xxhash
 from polars.io.plugins import register_io_source
 
 ROW_GROUP = 131_072
-_PARQUET: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "row_group_size": ROW_GROUP}
+PARQUET: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "row_group_size": ROW_GROUP}
+"""How every file of the lake is written."""
+
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
@@ -42,7 +44,7 @@ def file_hash(source: Path | BinaryIO) -> str:
 def write_small(path: Path, frame: pl.DataFrame, *, durable: bool) -> tuple[int, str]:
     """Writes a frame that is whole already, with fsync if durable; returns size and hash. The bytes are those of a ParquetSink."""
     memory = BytesIO()
-    frame.write_parquet(memory, **_PARQUET)
+    frame.write_parquet(memory, **PARQUET)
     data = memory.getbuffer()
     with path.open("wb") as f:
         f.write(data)
@@ -94,7 +96,7 @@ class ParquetSink:
 
     def _run(self) -> None:
         try:
-            register_io_source(self._frames, schema=self._schema).sink_parquet(self._path, **_PARQUET)
+            register_io_source(self._frames, schema=self._schema).sink_parquet(self._path, **PARQUET)
             if not self._aborted:
                 if self._durable:
                     with self._path.open("rb+") as f:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -35,6 +36,7 @@ from usage_stats_dagster.settings import StorageSection
 PART = "part-0.parquet"
 MANIFEST = "_manifest.json"
 _FILTERED = 3
+_AT_ONCE = 8
 _DAY_FOLDER = re.compile(r"year=(\d+)/month=(\d+)/day=(\d+)$")
 
 
@@ -109,6 +111,13 @@ class Lake:
             found.content_hash,
         )
         return found if fits else None
+
+    def manifests(self, table: Table, idsite: int, days: Iterable[date]) -> dict[date, Manifest]:
+        """Those of the days that have one, in order; asked for some at a time, since each is a round trip to a bucket."""
+        days = list(days)
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            found = pool.map(lambda day: self.manifest(table, idsite, day), days)
+            return {d: m for d, m in zip(days, found, strict=True) if m is not None}
 
     def writer(self, table: Table, idsite: int, day: date) -> TableWriter:
         """A writer of the site's day."""

@@ -71,11 +71,10 @@ def _figures(
     result: Account,
 ) -> None:
     hits = {d: n for _, d, o, n in outcomes.iter_rows() if o == "hit"}
-    events = {d: m for d in days if (m := ws.lake.manifest(EVENTS, idsite, d))}
-    metrics = {d: m for d in days if (m := ws.lake.manifest(METRICS_TABLE, idsite, d))}
+    events, metrics = (ws.lake.manifests(t, idsite, days) for t in (EVENTS, METRICS_TABLE))
     monthly = ws.settings.site(idsite).grain == "month"
     periods = sorted({d.replace(day=1) if monthly else d for d in days})  # a month's lie on its first day, logs or none
-    documents = {d: m for d in periods if (m := ws.lake.manifest(DOCUMENTS, idsite, d))}
+    documents = ws.lake.manifests(DOCUMENTS, idsite, periods)
     if ws.settings.matomo.mode != "embedded":
         hits = {d: counted_hits(ws, idsite, d) for d in days}
     waiting = [d for d in hits if d not in events]

@@ -63,7 +63,7 @@ def usage_stats(folder: Path, *arguments: str) -> str:
 
 def test_the_graph_and_every_command_over_it(bucket: Bucket, folder: Path) -> None:
     assert "1 of 1 site-days done" in usage_stats(folder, "run")
-    for command in ("account", "items", "rejects", "unmapped"):
+    for command in ("account", "rejects", "unmapped"):
         assert json.loads(usage_stats(folder, command, "--format", "json").splitlines()[-1]) is not None
     findings = json.loads(usage_stats(folder, "doctor", "--format", "json").splitlines()[-1])
     assert {f["state"] for f in findings} == {"ok"}

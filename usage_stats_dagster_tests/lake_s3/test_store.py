@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from usage_stats_dagster.lake import s3_upload
+from usage_stats_dagster.lake import s3_copies, s3_upload
 from usage_stats_dagster.lake.store import Lake, LakeError
 from usage_stats_dagster.schemas import METRICS_TABLE
 from usage_stats_dagster_tests.lake_s3.lakes import DAY, LOCK, PART, Bucket, commit, rows, write
@@ -73,7 +73,7 @@ def test_large_files_go_up_and_come_down_in_parts(
     proxy.forget()
     other = bucket.lake(connections=2)
     assert other.scan(METRICS_TABLE, [(1, DAY)]).collect().equals(frame)
-    assert len(proxy.seen) == -(-made.size // s3_upload.PART)
+    assert len(proxy.seen) == -(-made.size // s3_copies.CHUNK)
     with other.split([other.part(METRICS_TABLE, 1, DAY)], METRICS_TABLE, "views", [k << 58 for k in range(5)]) as parts:
         assert sum(p.collect().height for p in parts) == frame.height
     assert proxy.most_open <= 8 + 1 + 2 + 1  # connections of both storages, and one each for the lease
