@@ -35,6 +35,8 @@ URL_VARIABLE = "USAGE_STATS_TEST_OPENSEARCH"
 """URL of a server on which indices may be made: http://127.0.0.1:9200"""
 ZIP_VARIABLE = "USAGE_STATS_TEST_OPENSEARCH_ZIP"
 """The distribution to start a private server from; by default the newest zip in `.services/opensearch/`."""
+JDK_VARIABLE = "USAGE_STATS_TEST_JDK"
+"""The oldest JDK to start it with: 21; 17 with JAVA_HOME at such a one for OpenSearch 2, which does not start on 24 and later."""
 ZIPS = Path(__file__).parents[1] / ".services" / "opensearch"
 
 _UP_SECONDS = 180
@@ -191,6 +193,6 @@ def _java() -> Path:
     for home in homes:
         release = home / "release"
         version = re.search(r'JAVA_VERSION="(\d+)', release.read_text()) if release.is_file() else None
-        if version and int(version[1]) >= int(os.environ.get("USAGE_STATS_TEST_JDK", "21")):
+        if version and int(version[1]) >= int(os.environ.get(JDK_VARIABLE, "21")):
             return home
     pytest.skip("no JDK 21 or later for OpenSearch: set JAVA_HOME")

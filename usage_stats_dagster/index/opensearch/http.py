@@ -107,6 +107,22 @@ class OpenSearchHttp:
             msg = f"OpenSearch at {self.url}: {e}"
             raise DocumentIndexError(msg) from e
 
+    def wait_until_recovered(self) -> None:
+        """Wait for a server that has just started to know its indices: until then it says that there are none."""
+
+        def work() -> None:
+            try:
+                answer = self.once("GET", "/_cluster/state/blocks", None, {"filter_path": "blocks.global"})
+            except IndexAnswerError as e:
+                if e.status != 403:  # readers may not be allowed to look
+                    raise
+                return
+            if "1" in answer.get("blocks", {}).get("global", {}):
+                msg = f"OpenSearch at {self.url} is starting and does not know its indices yet: run again later"
+                raise IndexUnreachableError(msg)
+
+        self.patiently(work)
+
     def patiently(self, work: Callable[[], T], seconds: float | None = None) -> T:
         """Does the work, again after IndexUnreachableError with growing pauses, until `patience` seconds are over."""
         pause, give_up = _FIRST_PAUSE, time.monotonic() + min(self.patience, seconds or self.patience)

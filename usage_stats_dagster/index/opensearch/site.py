@@ -68,6 +68,9 @@ class SiteIndices:
         """What readers see now."""
         answer = self.http.ask("GET", f"/_alias/{self.alias}", missing=True)
         if not answer:
+            self.http.wait_until_recovered()
+            answer = self.http.ask("GET", f"/_alias/{self.alias}", missing=True)
+        if not answer:
             return Seen()
         staged = next((name for name in answer if name.endswith(_STAGED)), None)
         main = [name for name in answer if name != staged]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from usage_stats_dagster.index.interface import DocumentIndexError
@@ -35,8 +36,11 @@ class View:
             body = {**body, "pit": {"id": self.pinned, "keep_alive": _KEEP}}
             found: Json = self.http.ask("POST", "/_search", body, _WHOLE)
         else:
-            path = f"/{self.names}/_search"
-            found = self.http.ask("POST", path, body, {**_WHOLE, **_TOLERANT})
+            ask = partial(self.http.ask, "POST", f"/{self.names}/_search", body, {**_WHOLE, **_TOLERANT})
+            found = ask()
+            if not found["_shards"]["total"]:
+                self.http.wait_until_recovered()
+                found = ask()
         if found["timed_out"] or found["_shards"]["failed"]:
             msg = f"OpenSearch at {self.http.url} answered in part only ({found['_shards']}): try again"
             raise DocumentIndexError(msg)
