@@ -140,7 +140,7 @@ def _failing(root: Path, tests: list[str]) -> list[str]:
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1):
         sys.exit(f"pytest stopped with {done.returncode}:\n{done.stdout}\n{done.stderr}")
-    return [f.rpartition("/")[2] for f in re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)]
+    return [f.removeprefix(f"{TESTS}/") for f in re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)]
 
 
 if __name__ == "__main__":

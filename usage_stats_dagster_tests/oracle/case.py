@@ -83,7 +83,7 @@ class Case:
         self.platform.log(step.name, PACKERS.get(step.name.rpartition(".")[2], bytes)(content), step.idsite)
         if step.instead_of is not None:
             (self.platform.folder / "logs" / str(step.idsite) / step.instead_of).unlink()
-        if any(readable(site.lines[n]) for n in step.places):  # else it is nobody's log yet
+        if any(readable(site.lines[n], site) for n in step.places):  # else it is nobody's log yet
             self.arrived.setdefault(step.idsite, set()).update(step.places)
 
     def _run(self, how: str) -> None:

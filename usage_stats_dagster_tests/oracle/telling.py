@@ -6,16 +6,17 @@ What belongs here: visitors whose clicks tell one rule from its neighbour. What 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from usage_stats_dagster_tests.oracle import known
 from usage_stats_dagster_tests.oracle.delivery import PACKED, Delivery, Step
+from usage_stats_dagster_tests.oracle.formats import COMBINED, Click
 from usage_stats_dagster_tests.oracle.reading import read
-from usage_stats_dagster_tests.oracle.worlds import BURSTS, GARBAGE, Click, Site, World, moments
+from usage_stats_dagster_tests.oracle.worlds import BURSTS, GARBAGE, Site, World, moments
 
-PEOPLE = [agent for agent, robot in known.AGENTS.items() if not robot]
-ROBOTS = [agent for agent, robot in known.AGENTS.items() if robot]
+PEOPLE, ROBOTS = list(known.AGENTS)[:4], list(known.AGENTS)[4:]
 PAGE, PDF, HTML = (p.path for p in known.PAGES["dspace"][:3])
 CAMPAIGNS = [
     f"{PAGE}?utm_campaign=Mailing",
@@ -55,7 +56,7 @@ def _plans() -> Iterator[Plan]:
     yield [(0, PAGE, {"referrer": r}) for r in known.REFERRERS]
 
 
-def telling_world(zone_name: str, day: date, grain: str = "day") -> World:
+def telling_world(zone_name: str, day: date, grain: str = "day", form: str = COMBINED) -> World:
     """All plans at 11 o'clock, bursts and robots after them, and clicks over the midnights of the day."""
     start, noon, following, *switches = moments(zone_name, day)
     clicks: list[Click] = []
@@ -79,12 +80,11 @@ def telling_world(zone_name: str, day: date, grain: str = "day") -> World:
     local = datetime.combine(day + timedelta(1), time(), tzinfo=ZoneInfo(zone_name)).timestamp()
     hasty = next(addresses)  # tomorrow's visit is a robot's, which today can't know
     clicks += [Click(int(local) + s, hasty, PEOPLE[0], PDF) for s in (-20, *range(12))]
-    lines = [c.line(n, "+0000") for n, c in enumerate(sorted(clicks, key=lambda c: c.when))]
-    stamp = lines[0].split(b"[")[1].split(b"]")[0]
+    in_seconds = sorted(clicks, key=lambda c: c.when)
+    lines = [replace(c, when=1000 * c.when).line(n, "+0000", form) for n, c in enumerate(in_seconds)]
+    stamp = f"{day:%d/%b/%Y}:11:00:00 +0000".encode()
     lines += [g % ((stamp, n) if g.count(b"%") == 2 else (n,)) for n, g in enumerate(GARBAGE)]
-    site = Site(
-        1, "dspace", f"https://{known.HOST}", "R", "br", grain, "^/private/", merges_versions=True, lines=tuple(lines)
-    )
+    site = Site(1, "dspace", f"https://{known.HOST}", "R", "br", grain, "^/private/", True, form, tuple(lines))
     return World(zone_name, day, day - timedelta(1), {}, (site,))
 
 

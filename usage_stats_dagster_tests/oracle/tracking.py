@@ -65,7 +65,7 @@ def visits(hits: Iterable[Hit], site: Site, visit_seconds: int) -> list[Visit]:
     made: list[Visit] = []
     open_visits: dict[tuple[str, str], Visit] = {}
     for hit in sorted(hits, key=lambda h: (h.time, tie(h))):
-        url = urls.full_url(hit.path, site.url)
+        url = urls.full_url(hit.path, site.url, hit.host)
         campaign = urls.campaign(url)
         visit = open_visits.get(hit.visitor)
         if visit is None or _opens(hit, campaign, visit, visit_seconds):
