@@ -77,6 +77,7 @@ PAGES: dict[str, tuple[Page, ...]] = {
         Page("/discover?query=water", None, "search"),
         Page("/discover?query=water&page=2", None, "none"),
         Page("/browse"),
+        Page("/handle/123/77", "oai:{host}:123/77", "investigation"),
     ),
     "dspace7": (
         Page(f"/items/{_UUID}", _UUID, "investigation"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from usage_stats_dagster_tests.oracle import properties
 from usage_stats_dagster_tests.oracle.formats import COMBINED, HOSTED, JSON
-from usage_stats_dagster_tests.oracle.telling import telling_delivery, telling_world
+from usage_stats_dagster_tests.oracle.telling import telling_delivery, telling_world, tireless_world
 from usage_stats_dagster_tests.oracle.worlds import World, worlds
 
 BOUNDED = {
@@ -34,6 +34,10 @@ BOUNDED = {
 )
 def test_every_limit_of_every_rule(zone: str, day: date, grain: str, form: str) -> None:
     properties.every_table_is_the_oracles(telling_world(zone, day, grain, form))
+
+
+def test_a_visit_of_10_000_actions_is_full() -> None:
+    properties.every_table_is_the_oracles(tireless_world())
 
 
 def test_days_one_after_another_with_all_that_happens_to_files() -> None:
