@@ -90,7 +90,7 @@ def _files(draw: st.DrawFn, site: Site) -> list[tuple[int, ...]]:
     if draw(st.integers(0, 5)) == 5:
         files = [f[::-1] for f in files]
     # A log without one line of its format is nobody's log: what it holds stands in another.
-    good = [f for f in files if any(readable(site.lines[n]) for n in f)]
+    good = [f for f in files if any(readable(site.lines[n], site) for n in f)]
     stray = tuple(n for f in files if f not in good for n in f)
     return [good[0] + stray, *good[1:]] if stray else good
 

@@ -18,10 +18,7 @@ LAREFERENCIA = ("views", "outlinks", "downloads", "conversions")
 COUNTER = ("total_item_investigations", "unique_item_investigations", "total_item_requests", "unique_item_requests")
 METRICS = (*LAREFERENCIA, *COUNTER)
 ASSETS = re.compile(r"(?i)\.[a-z0-9]{2,5}\.(jpg|jpeg|png)$")
-STEPS = {
-    "lareferencia": ("robots", "behaviour", "assets", "unidentified"),
-    "counter": ("robots", "behaviour", "assets", "unidentified", "not_delivered", "double_click"),
-}
+ONLY_COUNTER = ("not_delivered", "double_click")
 ACTS = {"investigation": "view", "request": "download", "search": "search"}
 Row = dict[str, int]
 
@@ -38,7 +35,10 @@ def figures(visits: Sequence[Visit], tail: Sequence[Event], world: World) -> Fig
     """The figures of a day's visits; `tail` are the next day's events up to 30 s after midnight."""
     events = [e for v in visits for e in v.events]
     sums: dict[tuple[str | None, str], Counter[str]] = defaultdict(Counter)
-    steps = {v: Counter(dict.fromkeys(("kept", *names), 0)) for v, names in STEPS.items()}
+    steps = {
+        v: Counter(dict.fromkeys(("kept", *(s for s in world.steps if v == "counter" or s not in ONLY_COUNTER)), 0))
+        for v in ("lareferencia", "counter")
+    }
 
     seen: dict[tuple[int, str], set[str]] = defaultdict(set)
     for e in events:
@@ -57,9 +57,7 @@ def figures(visits: Sequence[Visit], tail: Sequence[Event], world: World) -> Fig
     clicks = [e for e in events if _clicks(e, world)] + [e for e in tail if _clicks(e, world, visit_known=False)]
     sessions: dict[tuple[tuple[str, str], str, str], list[Event]] = defaultdict(list)
     for e in events:
-        step = dropped(e, "counter", world)
-        if step == "kept" and _is_double(e, clicks, world.rule("double_click_seconds")):
-            step = "double_click"
+        step = dropped(e, "counter", world, clicks=clicks)
         steps["counter"][step] += 1
         if step != "kept":
             continue
@@ -84,22 +82,42 @@ def kind(e: Event) -> str:
     return "other" if (by_type, e.act) == ("search", "none") else by_type
 
 
-def dropped(e: Event, vocabulary: str, world: World, *, visit_known: bool = True) -> str:
-    """The first step that drops the event for itself, or kept; double clicks apart."""
-    actions, seconds = len(e.visit.events), e.visit.seconds
-    few, many = world.rule("behaviour_few_actions"), world.rule("behaviour_many_actions")
-    stays = actions <= few or (actions < many and seconds / actions > world.rule("behaviour_seconds_per_action"))
-    if e.hit.robot:
-        return "robots"
-    if visit_known and not stays:
-        return "behaviour"
-    if ASSETS.search(_address(e) or ""):
-        return "assets"
-    if e.identifier is None and kind(e) != "search":
-        return "unidentified"
-    if vocabulary == "counter" and (e.hit.method != "GET" or e.hit.status not in (200, 304)):
-        return "not_delivered"
+def dropped(
+    e: Event,
+    vocabulary: str,
+    world: World,
+    *,
+    clicks: Sequence[Event] | None = None,
+    visit_known: bool = True,
+    until: str = "",
+) -> str:
+    """The first step (before the step `until`) that drops the event, or kept; `clicks` are what double clicks are among."""
+    for step in world.steps:
+        if step == until:
+            break
+        if vocabulary != "counter" and step in ONLY_COUNTER:
+            continue
+        if _drops(step, e, world, clicks, visit_known=visit_known):
+            return step
     return "kept"
+
+
+def _drops(step: str, e: Event, world: World, clicks: Sequence[Event] | None, *, visit_known: bool) -> bool:
+    match step:
+        case "robots":
+            return e.hit.robot
+        case "behaviour":
+            actions, seconds = len(e.visit.events), e.visit.seconds
+            few, many = world.rule("behaviour_few_actions"), world.rule("behaviour_many_actions")
+            pace = world.rule("behaviour_seconds_per_action")
+            return visit_known and not (actions <= few or (actions < many and seconds / actions > pace))
+        case "assets":
+            return ASSETS.search(_address(e) or "") is not None
+        case "unidentified":
+            return e.identifier is None and kind(e) != "search"
+        case "not_delivered":
+            return e.hit.method != "GET" or e.hit.status not in (200, 304)
+    return clicks is not None and _is_double(e, clicks, world.rule("double_click_seconds"))
 
 
 def _address(e: Event) -> str | None:
@@ -108,11 +126,9 @@ def _address(e: Event) -> str | None:
 
 
 def _clicks(e: Event, world: World, *, visit_known: bool = True) -> bool:
-    return (
-        kind(e) != "search"
-        and _address(e) is not None
-        and dropped(e, "counter", world, visit_known=visit_known) == "kept"
-    )
+    """Whether the event is among those of which double clicks are told: what the steps before have kept."""
+    before = dropped(e, "counter", world, visit_known=visit_known, until="double_click")
+    return kind(e) != "search" and _address(e) is not None and before == "kept"
 
 
 def _is_double(e: Event, clicks: Sequence[Event], seconds: int) -> bool:

@@ -12,13 +12,13 @@ HOST = "repo.example.org"
 AGENTS: dict[str, bool] = {
     "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0": False,
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36": False,
-    "Mozilla/5.0 (Linux; Android 13; CUBOT X30) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Mobile Safari/537.36": False,
+    "Mozilla/5.0 (Linux; Android 13; CUBOT X30) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Mobile Safari/537.36": True,
     r"Mozilla/5.0 (Windows; \"kiosk\") Gecko/20100101 Firefox/125.0": False,
     "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)": True,
     "curl/8.5.0": True,
     "-": True,
 }
-"""User agent: whether it is a robot's (COUNTER's list, crawler-user-agents, the allow list)."""
+"""User agent: whether COUNTER's list or crawler-user-agents calls it a robot (the telephone too: the allow list mends that)."""
 
 ADDRESSES: dict[str, tuple[str, str, str]] = {
     "192.0.2.7": ("192.0.2.7", "192.0.0.0", "xx"),
@@ -77,6 +77,7 @@ PAGES: dict[str, tuple[Page, ...]] = {
         Page("/discover?query=water", None, "search"),
         Page("/discover?query=water&page=2", None, "none"),
         Page("/browse"),
+        Page("/handle/123/77", "oai:{host}:123/77", "investigation"),
     ),
     "dspace7": (
         Page(f"/items/{_UUID}", _UUID, "investigation"),

@@ -7,16 +7,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 
 from usage_stats_dagster_tests.oracle import known, urls
+from usage_stats_dagster_tests.oracle.formats import parse
 from usage_stats_dagster_tests.oracle.worlds import Site, World
-
-_FIELD = r'(?:[^"\\]|\\.)*'
-_LINE = re.compile(
-    rf'(?P<ip>\S+) \S+ \S+ \[(?P<time>[^\]]+)\] "(?P<method>[^\s"]+) (?P<path>{_FIELD}) [^\s"]+" '
-    rf'(?P<status>\d{{3}}) \S+ "(?P<referrer>{_FIELD})" "(?P<agent>{_FIELD})"'
-)
 
 
 @dataclass(frozen=True)
@@ -28,8 +23,9 @@ class Hit:
     visitor: tuple[str, str]
     network: str
     country: str
-    agent: str
+    agent: str | None
     robot: bool
+    host: str | None
     path: str
     referrer: str | None
     method: str
@@ -48,12 +44,11 @@ class Reading:
 
 def read(line: bytes, site: Site, world: World) -> Reading:
     """One line of the site."""
-    found = _LINE.match(line.decode("utf-8", "backslashreplace").removesuffix("\r"))
+    found = parse(line, site.form)
     if found is None:
         return Reading("invalid", None)
-    time = _time(found["time"])
+    time, path, status = found.time, found.path, found.status
     day = time.astimezone(world.zone).date() if time else None
-    path, status = found["path"], int(found["status"])
     if 400 <= status <= 599:
         return Reading("http_error", day)
     if 300 <= status <= 399 and status != 304:
@@ -64,28 +59,20 @@ def read(line: bytes, site: Site, world: World) -> Reading:
         return Reading("static", day)
     if time is None or day is None:
         return Reading("invalid", None)
-    if known.SPAM in found["referrer"].lower():
+    if known.SPAM in (found.referrer or "").lower():
         return Reading("spam_referrer", day)
     if day < world.start:
         return Reading("outside_day", day)
-    address, network, country = known.ADDRESSES[found["ip"]]
-    referrer = None if found["referrer"] in ("", "-") else found["referrer"]
-    agent = found["agent"]
+    address, network, country = known.ADDRESSES[found.ip]
     kind = 3 if urls.is_download(path) else 1
     hit = Hit(
-        time, day, (address, agent), network, country, agent, known.AGENTS[agent], path, referrer, found["method"], status, kind
+        time, day, (address, found.agent or ""), network, country, found.agent, world.is_robot(found.agent), found.host,
+        path, found.referrer, found.method, status, kind,
     )  # fmt: skip
     return Reading("hit", day, hit)
 
 
-def readable(line: bytes) -> bool:
+def readable(line: bytes, site: Site) -> bool:
     """Whether the line has the form of the log, its time included: a log needs one such line to be known for a log."""
-    found = _LINE.match(line.decode("utf-8", "backslashreplace"))
-    return found is not None and _time(found["time"]) is not None
-
-
-def _time(text: str) -> datetime | None:
-    try:
-        return datetime.strptime(text, "%d/%b/%Y:%H:%M:%S %z").astimezone(UTC)
-    except ValueError:
-        return None
+    found = parse(line, site.form)
+    return found is not None and found.time is not None

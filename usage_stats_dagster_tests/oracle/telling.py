@@ -6,16 +6,18 @@ What belongs here: visitors whose clicks tell one rule from its neighbour. What 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, datetime, time, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from usage_stats_dagster_tests.oracle import known
 from usage_stats_dagster_tests.oracle.delivery import PACKED, Delivery, Step
+from usage_stats_dagster_tests.oracle.formats import COMBINED, Click
 from usage_stats_dagster_tests.oracle.reading import read
-from usage_stats_dagster_tests.oracle.worlds import BURSTS, GARBAGE, Click, Site, World, moments
+from usage_stats_dagster_tests.oracle.worlds import BURSTS, GARBAGE, Site, World, moments
 
-PEOPLE = [agent for agent, robot in known.AGENTS.items() if not robot]
-ROBOTS = [agent for agent, robot in known.AGENTS.items() if robot]
+PEOPLE, ROBOTS = list(known.AGENTS)[:4], list(known.AGENTS)[4:]
+RARE = known.PAGES["dspace"][-1].path
 PAGE, PDF, HTML = (p.path for p in known.PAGES["dspace"][:3])
 CAMPAIGNS = [
     f"{PAGE}?utm_campaign=Mailing",
@@ -49,13 +51,13 @@ def _plans() -> Iterator[Plan]:
         yield [(0, PAGE, {"method": method}), (100, PDF, {}), (110, PDF, {"method": method})]
     for status in (304, 206, 301, 302, 404, 500):
         yield [(0, PAGE, {"status": status}), (100, PDF, {"status": status})]
-    for page in known.PAGES["dspace"]:
+    for page in known.PAGES["dspace"][:-1]:
         yield [(0, known.decorate(page.path, how), {}) for how in known.DECORATIONS]
     yield [(n, path, {}) for n, path in enumerate((*known.OTHER_PATHS, "/private/style.css"))]
     yield [(0, PAGE, {"referrer": r}) for r in known.REFERRERS]
 
 
-def telling_world(zone_name: str, day: date, grain: str = "day") -> World:
+def telling_world(zone_name: str, day: date, grain: str = "day", form: str = COMBINED) -> World:
     """All plans at 11 o'clock, bursts and robots after them, and clicks over the midnights of the day."""
     start, noon, following, *switches = moments(zone_name, day)
     clicks: list[Click] = []
@@ -76,16 +78,26 @@ def telling_world(zone_name: str, day: date, grain: str = "day") -> World:
             clicks += [Click(moment + s, ip, PEOPLE[0], PDF) for s in (-before, after)]
         ip = next(addresses)
         clicks += [Click(moment + s, ip, PEOPLE[1], PAGE) for s in (-1700, -60, -59, 0, 1700, 1860)]
+    hasty = next(addresses)  # nobody else asks for the item: with the eleventh action it is nobody's at all
+    clicks += [Click(noon + s, hasty, PEOPLE[0], RARE) for s in range(15)]
     local = datetime.combine(day + timedelta(1), time(), tzinfo=ZoneInfo(zone_name)).timestamp()
     hasty = next(addresses)  # tomorrow's visit is a robot's, which today can't know
     clicks += [Click(int(local) + s, hasty, PEOPLE[0], PDF) for s in (-20, *range(12))]
-    lines = [c.line(n, "+0000") for n, c in enumerate(sorted(clicks, key=lambda c: c.when))]
-    stamp = lines[0].split(b"[")[1].split(b"]")[0]
+    in_seconds = sorted(clicks, key=lambda c: c.when)
+    lines = [replace(c, when=1000 * c.when).line(n, "+0000", form) for n, c in enumerate(in_seconds)]
+    stamp = f"{day:%d/%b/%Y}:11:00:00 +0000".encode()
     lines += [g % ((stamp, n) if g.count(b"%") == 2 else (n,)) for n, g in enumerate(GARBAGE)]
-    site = Site(
-        1, "dspace", f"https://{known.HOST}", "R", "br", grain, "^/private/", merges_versions=True, lines=tuple(lines)
-    )
+    site = Site(1, "dspace", f"https://{known.HOST}", "R", "br", grain, "^/private/", True, form, tuple(lines))
     return World(zone_name, day, day - timedelta(1), {}, (site,))
+
+
+def tireless_world() -> World:
+    """One visitor whose 10,000th action ends a visit."""
+    midnight = int(datetime(2025, 3, 1, tzinfo=UTC).timestamp())
+    clicks = [Click(1000 * (midnight + n), "192.0.2.7", PEOPLE[0], PDF) for n in range(10_002)]
+    lines = tuple(c.line(n, "+0000") for n, c in enumerate(clicks))
+    site = Site(1, "dspace", None, "N", None, "day", None, False, COMBINED, lines)
+    return World("UTC", date(2025, 3, 1), date(2025, 3, 1), {}, (site,))
 
 
 def telling_delivery(world: World) -> Delivery:
@@ -98,9 +110,11 @@ def telling_delivery(world: World) -> Delivery:
     steps: list[Step] = []
     for n, (day, places) in enumerate(sorted(by_day.items(), key=lambda item: str(item[0]))):
         name, lines = f"access{n}.log", tuple(places + (undated if n == 0 else []))
+        rare = [k for k, place in enumerate(lines) if f"{RARE} ".encode() in site.lines[place]]
+        cut = rare[5] if rare else len(lines) // 2
         steps += [
-            Step(1, name, lines[:2], run="all"),
-            Step(1, name, lines[: len(lines) // 2], run="day" if day == world.day else "range"),
+            Step(1, name, lines[:2], 60, lines[2], run="all"),
+            Step(1, name, lines[:cut], run="day" if day == world.day else "range"),
             Step(1, name, lines, run="all"),
             Step(1, f"{name}.1{PACKED[n % len(PACKED)]}", lines, instead_of=name),
             Step(1, f"copy{n}", lines),

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from usage_stats_dagster_tests.oracle import properties
-from usage_stats_dagster_tests.oracle.telling import telling_delivery, telling_world
+from usage_stats_dagster_tests.oracle.formats import COMBINED, HOSTED, JSON
+from usage_stats_dagster_tests.oracle.telling import telling_delivery, telling_world, tireless_world
 from usage_stats_dagster_tests.oracle.worlds import World, worlds
 
 BOUNDED = {
@@ -23,16 +24,20 @@ BOUNDED = {
 
 
 @pytest.mark.parametrize(
-    ("zone", "day", "grain"),
+    ("zone", "day", "grain", "form"),
     [
-        ("UTC", date(2025, 3, 1), "month"),
-        ("Europe/Lisbon", date(2024, 10, 27), "day"),
-        ("America/Santiago", date(2025, 9, 7), "day"),
-        ("Australia/Lord_Howe", date(2025, 4, 6), "day"),
+        ("UTC", date(2025, 3, 1), "month", COMBINED),
+        ("Europe/Lisbon", date(2024, 10, 27), "day", COMBINED),
+        ("America/Santiago", date(2025, 9, 7), "day", HOSTED),
+        ("Australia/Lord_Howe", date(2025, 4, 6), "day", JSON),
     ],
 )
-def test_every_limit_of_every_rule(zone: str, day: date, grain: str) -> None:
-    properties.every_table_is_the_oracles(telling_world(zone, day, grain))
+def test_every_limit_of_every_rule(zone: str, day: date, grain: str, form: str) -> None:
+    properties.every_table_is_the_oracles(telling_world(zone, day, grain, form))
+
+
+def test_a_visit_of_10_000_actions_is_full() -> None:
+    properties.every_table_is_the_oracles(tireless_world())
 
 
 def test_days_one_after_another_with_all_that_happens_to_files() -> None:

@@ -17,6 +17,7 @@ from usage_stats_dagster_tests.oracle.reading import Hit
 from usage_stats_dagster_tests.oracle.worlds import Site
 
 DIRECT, CAMPAIGN = 1, 6
+MOST_ACTIONS = 10_000
 VIEW, DOWNLOAD, SEARCH = 1, 3, 8
 
 
@@ -65,7 +66,7 @@ def visits(hits: Iterable[Hit], site: Site, visit_seconds: int) -> list[Visit]:
     made: list[Visit] = []
     open_visits: dict[tuple[str, str], Visit] = {}
     for hit in sorted(hits, key=lambda h: (h.time, tie(h))):
-        url = urls.full_url(hit.path, site.url)
+        url = urls.full_url(hit.path, site.url, hit.host)
         campaign = urls.campaign(url)
         visit = open_visits.get(hit.visitor)
         if visit is None or _opens(hit, campaign, visit, visit_seconds):
@@ -81,6 +82,8 @@ def visits(hits: Iterable[Hit], site: Site, visit_seconds: int) -> list[Visit]:
 
 def _opens(hit: Hit, campaign: tuple[str, str] | None, visit: Visit, visit_seconds: int) -> bool:
     if hit.day != visit.events[-1].hit.day or _second(hit.time) - _second(visit.last) >= visit_seconds:
+        return True
+    if len(visit.events) == MOST_ACTIONS:
         return True
     return campaign is not None and visit.referer_type != DIRECT and visit.campaign != campaign
 

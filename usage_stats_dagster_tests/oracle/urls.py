@@ -155,9 +155,11 @@ def is_download(path: str) -> bool:
     return extension(path) in DOWNLOAD
 
 
-def full_url(path: str, site_url: str | None) -> str:
-    """What the importer sends: behind the site's address, unless the path is no path."""
-    return (site_url or "") + path[:1024] if path.startswith("/") else path
+def full_url(path: str, site_url: str | None, host: str | None) -> str:
+    """What the importer sends: behind the line's host or the site's address, unless the path is no path."""
+    scheme = site_url.partition("://")[0] if site_url else "http"
+    base = f"{scheme}://{host.lower()}" if host else site_url or ""
+    return base + path[:1024] if path.startswith("/") else path
 
 
 def _parameters(url: str) -> tuple[str, dict[str, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import strategies as st
 
 from usage_stats_dagster_tests.oracle import known
+from usage_stats_dagster_tests.oracle.formats import COMBINED, FORMATS, Click
 
 DAYS = (
     ("UTC", date(2025, 3, 1)),
@@ -36,6 +37,19 @@ DAYS = (
 )
 """The platform's zone, and the day around whose beginning all happens."""
 
+STEPS = ("robots", "behaviour", "assets", "unidentified", "not_delivered", "double_click")
+RULES: tuple[dict[str, Any], ...] = (
+    *({},) * 6,
+    {"behaviour_few_actions": 2, "behaviour_many_actions": 4},
+    {"double_click_seconds": 0},
+    {"visit_seconds": 60},
+    {"robots_extra": ["rv:128"], "robots_allow": ["google"]},
+    {"steps": ["unidentified", "double_click", "not_delivered", "assets"]},
+    {"steps": ["assets", "not_delivered", "behaviour", "robots", "double_click", "unidentified"]},
+)
+"""What operators set otherwise, now and then."""
+
+HOSTS = (known.HOST, f"www.{known.HOST}", "Other.example.NET")
 OFFSETS = ("+0000", "-0300", "+0530", "+1400")
 GAPS = (0, 0, 1, 2, 15, 29, 30, 31, 60, 600, 1799, 1800, 1801, 3600)
 AROUND = (-3600, -1801, -1800, -60, -31, -30, -15, -1, 0, 1, 15, 29, 30, 31, 60, 1799)
@@ -53,6 +67,7 @@ class Site:
     grain: str
     exclude: str | None
     merges_versions: bool
+    form: str
     lines: tuple[bytes, ...]
 
     def settings(self) -> dict[str, Any]:
@@ -105,6 +120,19 @@ class World:
             "sites": [s.settings() for s in self.sites],
         }
 
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The steps in order."""
+        return tuple(self.rules.get("steps", STEPS))
+
+    def is_robot(self, agent: str | None) -> bool:
+        """Whether a list or the operator says so, and no allowed pattern keeps it; a form without agents has none."""
+        if agent is None or any(re.search(p, agent, re.IGNORECASE) for p in self.rules.get("robots_allow", ["CUBOT"])):
+            return False
+        return known.AGENTS[agent] or any(
+            re.search(p, agent, re.IGNORECASE) for p in self.rules.get("robots_extra", [])
+        )
+
     def rule(self, name: str) -> int:
         """A number among the rules."""
         defaults = {
@@ -112,27 +140,6 @@ class World:
             "behaviour_seconds_per_action": 2,
         }  # fmt: skip
         return int(self.rules.get(name, defaults[name]))
-
-
-@dataclass(frozen=True)
-class Click:
-    """What one line says."""
-
-    when: int
-    ip: str
-    agent: str
-    path: str
-    referrer: str = "-"
-    method: str = "GET"
-    status: int = 200
-
-    def line(self, number: int, offset: str) -> bytes:
-        """In combined format; the number of bytes sent makes each line another."""
-        ahead = timedelta(hours=int(offset[:3]), minutes=int(offset[0] + offset[3:]))
-        at = datetime.fromtimestamp(self.when, timezone(ahead))
-        request = f"{self.method} {self.path} HTTP/1.1"
-        text = f'{self.ip} - - [{at:%d/%b/%Y:%H:%M:%S} {offset}] "{request}" {self.status} {1000 + number} "{self.referrer}" "{self.agent}"'
-        return text.encode()
 
 
 GARBAGE = (
@@ -144,6 +151,8 @@ GARBAGE = (
     b"\xff\xfe\x00 %d",
     b"# a comment %d",
     b'192.0.2.7 - - [%s] "GET /handle/123/1 HT %d',
+    b'{"ip": "192.0.2.7", "length": %d}',
+    b'{"ip": "192.0.2.7", "date": "2025-02-31T10:00:00.000+00:00", "path": "/handle/123/1", "method": "GET", "status": "200", "length": %d, "user_agent": "-"}',
 )
 
 
@@ -164,7 +173,7 @@ def moments(zone_name: str, day: date) -> tuple[int, ...]:
 @st.composite
 def _clicks(draw: st.DrawFn, zone_name: str, day: date, platform: str) -> list[Click]:
     """A visitor's session: clicks with telling gaps, mostly on items; now and then a burst as robots make them."""
-    when = draw(st.sampled_from(moments(zone_name, day))) + draw(st.sampled_from(AROUND))
+    when = 1000 * (draw(st.sampled_from(moments(zone_name, day))) + draw(st.sampled_from(AROUND)))
     ip, agent = draw(st.sampled_from(VISITORS))
     pages = known.PAGES[platform]
     if draw(st.integers(0, 11)) == 11:
@@ -185,9 +194,10 @@ def _clicks(draw: st.DrawFn, zone_name: str, day: date, platform: str) -> list[C
                 draw(st.sampled_from(("-", "-", "-", *known.REFERRERS))),
                 draw(st.sampled_from(("GET", "GET", "GET", "GET", "HEAD", "POST"))),
                 draw(st.sampled_from((200, 200, 200, 200, 304, 206, 301, 404, 500))),
+                draw(st.sampled_from((known.HOST, known.HOST, *HOSTS))),
             )
         )  # fmt: skip
-        when += draw(st.sampled_from(GAPS))
+        when += 1000 * draw(st.sampled_from(GAPS)) + draw(st.sampled_from((0, 0, 0, 400, 700)))
     return clicks
 
 
@@ -205,19 +215,20 @@ BURSTS = ((10, 0), (11, 21), (11, 22), (12, 23), (12, 24), (99, 400), (100, 400)
 def _burst(when: int, ip: str, agent: str, platform: str, burst: tuple[int, int]) -> list[Click]:
     actions, seconds = burst
     page = known.PAGES[platform][0].path
-    return [Click(when + seconds * n // (actions - 1), ip, agent, page) for n in range(actions)]
+    return [Click(when + 1000 * (seconds * n // (actions - 1)), ip, agent, page) for n in range(actions)]
 
 
 @st.composite
 def sites(draw: st.DrawFn, idsite: int, zone_name: str, day: date) -> Site:
     """One site with up to eight sessions and some garbage."""
     platform = draw(st.sampled_from(sorted(known.PAGES)))
+    form = draw(st.sampled_from((COMBINED, COMBINED, *FORMATS)))
     offset = draw(st.sampled_from(OFFSETS))
     clicks = [c for s in draw(st.lists(_clicks(zone_name, day, platform), min_size=1, max_size=8)) for c in s]
     clicks.sort(key=lambda c: c.when)
-    lines = [c.line(n, offset) for n, c in enumerate(clicks)]
+    lines = [c.line(n, offset, form) for n, c in enumerate(clicks)]
     for n, which in enumerate(draw(st.lists(st.sampled_from(GARBAGE), max_size=3))):
-        stamp = clicks[0].line(0, offset).split(b"[")[1].split(b"]")[0]
+        stamp = f"{day:%d/%b/%Y}:11:00:00 +0000".encode()
         bad = which % ((stamp, n) if which.count(b"%") == 2 else (n,))
         lines.insert(draw(st.integers(0, len(lines))), bad)
     return Site(
@@ -229,6 +240,7 @@ def sites(draw: st.DrawFn, idsite: int, zone_name: str, day: date) -> Site:
         draw(st.sampled_from(("day", "month"))),
         draw(st.sampled_from((None, "^/private/", r"[?&]sid="))),
         draw(st.booleans()),
+        form,
         tuple(lines),
     )
 
@@ -237,11 +249,7 @@ def sites(draw: st.DrawFn, idsite: int, zone_name: str, day: date) -> Site:
 def worlds(draw: st.DrawFn, most_sites: int = 2) -> World:
     """A world of few sites around one midnight."""
     zone_name, day = draw(st.sampled_from(DAYS))
-    rules: dict[str, Any] = draw(
-        st.sampled_from(
-            ({}, {}, {}, {"behaviour_few_actions": 2, "behaviour_many_actions": 4}, {"double_click_seconds": 0})
-        )
-    )
+    rules = draw(st.sampled_from(RULES))
     start = draw(st.sampled_from((date(2000, 1, 1), date(2000, 1, 1), day)))
     made = tuple(draw(sites(n, zone_name, day)) for n in range(1, 1 + draw(st.integers(1, most_sites))))
     return World(zone_name, day, start, rules, made)
