@@ -21,8 +21,11 @@ class LockedError(Exception):
 
 
 @contextmanager
-def locked(path: Path, *, seconds: float = 3600.0) -> Iterator[None]:
-    """Holds the lock at `path`; waits up to `seconds`, then raises LockedError naming the holder's process."""
+def locked(path: Path, *, seconds: float = 3600.0) -> Iterator[bool]:
+    """Holds the lock at `path`; true when its last holder was killed, and so may have left something behind.
+
+    Waits up to `seconds`, then raises LockedError naming the holder's process.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -37,8 +40,14 @@ def locked(path: Path, *, seconds: float = 3600.0) -> Iterator[None]:
                     msg = f"{path} is held by process {holder} for more than {seconds:.0f} s: wait for it to end, or stop it"
                     raise LockedError(msg) from None
                 time.sleep(_STEP)
+        # Who ends, ends with an empty file: a name in it is that of a killed process, or of a restarted machine's.
+        was_killed = bool(os.pread(fd, 1, 0))
+        os.pwrite(fd, f"{os.getpid():<20}".encode(), 0)
+        try:
+            yield was_killed
+        except Exception:  # an error has cleaned up behind itself; an interrupt may not have come to that
+            os.ftruncate(fd, 0)
+            raise
         os.ftruncate(fd, 0)
-        os.pwrite(fd, str(os.getpid()).encode(), 0)
-        yield
     finally:
         os.close(fd)
