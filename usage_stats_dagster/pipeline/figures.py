@@ -98,8 +98,7 @@ def make_documents(ws: Workspace, idsite: int, day: date) -> Iterable[StageRepor
             w.append(frame)
             inputs = {str(d): m.content_hash for d, m in sources.items()}
             manifest = Manifest(DOCUMENTS.name, idsite, first, mark, inputs=inputs, counts=counts, rules_version=rules)
-            done = ws.lake.commit(w, manifest)
-        _remove_other_grain(ws, site, first)
+            done = ws.lake.commit(w, manifest, first=lambda: _remove_other_grain(ws, site, first))
     else:
         done = old
     _advance(ws, idsite, day, sources[day], done)
@@ -152,8 +151,10 @@ def _remove_other_grain(ws: Workspace, site: Site, first: date) -> None:
     for d in others:
         if d == first:
             continue
+        if not ws.lake.part(DOCUMENTS, site.id, d).exists():
+            continue
         m = ws.lake.manifest(DOCUMENTS, site.id, d)
-        if m is not None and m.counts.get("grain") != site.grain:
+        if m is None or m.counts.get("grain") != site.grain:  # without one: half removed, or half made
             ws.lake.remove(DOCUMENTS, site.id, d)
 
 
