@@ -121,5 +121,5 @@ def explained(path: Path, timeout: float) -> Iterator[None]:
         if primary == sqlite3.SQLITE_FULL:
             msg = f"the index {path} can't grow ({e}): nothing was changed; make room and try again"
             raise DocumentIndexError(msg) from e
-        msg = f"the index {path}: {e}"
+        msg = f"the index {path}: {e}: is there room, and are the file and its folder writable? Nothing was changed; run again then"
         raise DocumentIndexError(msg) from e

@@ -100,10 +100,13 @@ class Workspace:
 
     @_opened_once
     def lake(self) -> Lake:
-        """The tables."""
-        lake = Lake(self.settings.storage)
-        lake.ready()
-        return lake
+        """The tables. May be read where it can't be written."""
+        return Lake(self.settings.storage)
+
+    @_opened_once
+    def _writable_lake(self) -> Lake:
+        self.lake.ready()
+        return self.lake
 
     @_opened_once
     def ledger(self) -> Ledger:
@@ -147,7 +150,8 @@ class Workspace:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """The one writer of this lake, for the length of a stage. Removes first what a killed one left half written."""
-        with self.lake.writing(self._state_folder() / "writer.lock"):
+        lake = self._writable_lake
+        with lake.writing(self._state_folder() / "writer.lock"):
             for half_a_key in self._state_folder().glob(f"{_KEY}.*{TEMPORARY_SUFFIX}"):
                 half_a_key.unlink(missing_ok=True)
             yield

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from usage_stats_dagster_tests.crash.states import State
 from usage_stats_dagster_tests.crash.worker import state_from
 from usage_stats_dagster_tests.crash.workers import Helpers
+from usage_stats_dagster_tests.crash.worlds import WORLDS
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,11 @@ class Prepared:
     start: Path
     old: State
     new: State
+
+    @property
+    def days(self) -> tuple[date, date] | None:
+        """The days that its run is of."""
+        return WORLDS[self.world].days
 
 
 def prepare(workers: Helpers, world: str, folder: Path) -> Prepared:

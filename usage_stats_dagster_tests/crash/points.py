@@ -30,7 +30,7 @@ Handler = Callable[[str, str, bool], int]
 """Called with (what, path, half of it is written); answers GO_ON, HALF or the errno to fail with."""
 
 _FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int)
-_NEEDS_ROOM = ("write", "commit", "create", "mkdir", "truncate")
+_NEEDS_ROOM = ("write", "commit", "create", "mkdir")
 
 
 def compiler() -> str | None:

@@ -16,12 +16,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from usage_stats_dagster.cli.failures import failures
+from usage_stats_dagster.cli.output import explained
 from usage_stats_dagster.pipeline.run import RunReport, run
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.settings import load_settings
 from usage_stats_dagster_tests.crash.points import Copies, Points, failing, killing
 from usage_stats_dagster_tests.crash.states import State, state_of
-from usage_stats_dagster_tests.crash.worlds import WORLDS, World, inside
+from usage_stats_dagster_tests.crash.worlds import BOTH, WORLDS, World, inside, settle
 
 
 def one_run(days: tuple[date, date] | None) -> RunReport:
@@ -88,6 +90,19 @@ class Worker:
         seen = state_of(self.world_folder)
         return {"seen": asdict_of(seen), **self._finish(WORLDS[world])}
 
+    def flip(self, world: str, start: str | None, times: int) -> dict[str, Any]:
+        """Makes the days of the world in that folder by two sets of rules in turn, under the eyes of readers; gives both states."""
+        folder = Path(world)
+        if start is not None:
+            replace_tree(Path(start), folder)
+        states = []
+        with inside(folder):
+            for n in range(max(2, times)):
+                settle(folder, seconds=9 if n % 2 else 30, store_ips=bool(n % 2))
+                one_run(BOTH)
+                states = [*states, state_of(folder)][-2:]
+        return {"states": [asdict_of(s) for s in states]}
+
     def _finish(self, w: World) -> dict[str, Any]:
         with inside(self.world_folder):
             one_run(w.days)
@@ -98,18 +113,20 @@ class Worker:
             "again": [s.table for s in again.stages] + [p.action for p in again.imports.paths],
         }
 
-    def full_disk(self, world: str, start: str, at: int, code: int, half: bool = False) -> dict[str, Any]:
-        """Runs it on a disk that is full from that point on; then with room again."""
+    def full_disk(
+        self, world: str, start: str, at: int, code: int, half: bool = False, runs: int = 1
+    ) -> dict[str, Any]:
+        """Runs it on a disk that is full from that point on, once or several times; then with room again."""
         replace_tree(Path(start), self.world_folder)
         failure: str | None = None
-        kind = ""
-        with inside(self.world_folder), Points(self.world_folder, failing(at, code, half=half)):
-            try:
-                one_run(WORLDS[world].days)
-            except Exception as e:
-                failure, kind = str(e), type(e).__name__
+        for _ in range(runs):
+            with inside(self.world_folder), Points(self.world_folder, failing(at, code, half=half)):
+                try:
+                    one_run(WORLDS[world].days)
+                except failures() as e:  # what the command line answers with; anything else is a defect
+                    failure = explained(e)
         seen = state_of(self.world_folder)
-        return {"failure": failure, "kind": kind, "seen": asdict_of(seen), **self._finish(WORLDS[world])}
+        return {"failure": failure, "seen": asdict_of(seen), **self._finish(WORLDS[world])}
 
 
 def asdict_of(state: State) -> dict[str, Any]:

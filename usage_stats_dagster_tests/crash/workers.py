@@ -6,7 +6,6 @@ What belongs here: processes with the library preloaded, and their answers. What
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -16,9 +15,8 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
+from usage_stats_dagster_tests.crash.commands import environment
 from usage_stats_dagster_tests.crash.points import library
-
-KEY = "a key for tests"
 
 
 class WorkerDiedError(Exception):
@@ -63,16 +61,8 @@ class Helper:
 
 
 def environment_of(folder: Path, **more: str) -> dict[str, str]:
-    """This process's environment with the library preloaded and one key for visitors; no settings of whoever runs the tests."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("USAGE_STATS_")}
-    here = Path(__file__).parents[2]
-    return {
-        **kept,
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(here), kept.get("PYTHONPATH")))),
-        "LD_PRELOAD": str(library(folder)),
-        "USAGE_STATS_SECRET": KEY,
-        **more,
-    }
+    """As for the command line, with the library preloaded."""
+    return environment() | {"LD_PRELOAD": str(library(folder)), **more}
 
 
 class Helpers:

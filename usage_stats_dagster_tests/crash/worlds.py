@@ -31,6 +31,7 @@ platform = "dspace"
 url = "https://other.example.org"
 [rules]
 double_click_seconds = {seconds}
+store_ips = {store_ips}
 """
 
 
@@ -55,9 +56,10 @@ def inside(folder: Path) -> Iterator[None]:
         os.chdir(home)
 
 
-def settle(folder: Path, *, grain: str = "day", seconds: int = 30) -> None:
-    """Writes the settings."""
-    (folder / "usage_stats.toml").write_text(SETTINGS.format(grain=grain, seconds=seconds))
+def settle(folder: Path, *, grain: str = "day", seconds: int = 30, store_ips: bool = False) -> None:
+    """Writes the settings. Each of them changes another table first: documents, metrics, hits."""
+    values = {"grain": grain, "seconds": seconds, "store_ips": str(store_ips).lower()}
+    (folder / "usage_stats.toml").write_text(SETTINGS.format(**values))
 
 
 def log(folder: Path, name: str, lines: Iterable[str], site: int = 1) -> None:
@@ -89,8 +91,8 @@ def _over_midnight(folder: Path) -> None:
 
 def _grown(folder: Path) -> None:
     """The log was shorter than its fingerprint, and gets lines of the day and of the next."""
-    log(folder, "a.log", [*visits(FIRST, (40_000, 40_010, 40_045)), "192.0.2.9 is no log line"]
-        + visits(FIRST, range(50_000, 50_600, 60)) + visits(SECOND, (2, 4_000)))  # fmt: skip
+    short = [*visits(FIRST, (40_000, 40_010, 40_045)), "192.0.2.9 is no log line"]
+    log(folder, "a.log", [*short, *visits(FIRST, range(50_000, 50_600, 60)), *visits(SECOND, (2, 4_000))])
 
 
 def _late(folder: Path) -> None:
