@@ -9,7 +9,7 @@ DEMO := $(CURDIR)/demo
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev services test lint types check soak mutations bench clean
+.PHONY: help setup demo dev services test lint types check soak soak-crash mutations bench clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ services: setup ## Start a MariaDB, an S3 server and an OpenSearch until Ctrl-C;
 
 test: setup ## Run the tests (no service needed)
 	@$(BIN)/python -m pytest
+
+soak-crash: setup ## Kill runs at random for SECONDS (600), with fresh seeds
+	@$(BIN)/python -m usage_stats_dagster_tests.crash.soak $(or $(SECONDS),600)
 
 lint: setup ## Check style and imports
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

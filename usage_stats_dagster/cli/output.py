@@ -6,6 +6,7 @@ the other commands). Answers go to stdout, everything else to stderr, so that a 
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -40,6 +41,11 @@ _NARROWEST = 16  # characters that a text column keeps
 _ISO_TIME = "%Y-%m-%dT%H:%M:%S%.fZ"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _EIGHTHS = " ▏▎▍▌▋▊▉"
+_WAYS = {
+    errno.ENOSPC: "make room and run again",
+    errno.EDQUOT: "make room within your quota and run again",
+    errno.EROFS: "make it writable, or name other folders in storage.root, ledger.url and index.path",
+}
 
 
 class Format(StrEnum):
@@ -142,7 +148,13 @@ def failing(*expected: type[Exception], as_json: bool = False) -> Iterator[None]
     except CommandError as e:
         fail(str(e), as_json=as_json, **e.details)
     except expected as e:
-        fail(str(e), as_json=as_json)
+        fail(explained(e), as_json=as_json)
+
+
+def explained(error: Exception) -> str:
+    """The error's message; a disk's own with the way out."""
+    way = _WAYS.get(error.errno or 0) if isinstance(error, OSError) else None
+    return f"{error}: {way}; nothing is half done" if way else str(error)
 
 
 def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> NoReturn:

@@ -47,8 +47,7 @@ def connect(path: Path, *, create: bool, timeout: float) -> sqlite3.Connection:
     if create:
         path.parent.mkdir(parents=True, exist_ok=True)
     elif not path.is_file():
-        msg = f"there is no index at {path} yet: run `usage-stats run` first, or name the file in index.path"
-        raise IndexFileError(msg)
+        raise _none_yet(path)
     with explained(path, timeout):
         # Threads share the connection behind the owner's lock.
         db = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
@@ -60,7 +59,15 @@ def connect(path: Path, *, create: bool, timeout: float) -> sqlite3.Connection:
     return db
 
 
+def _none_yet(path: Path) -> IndexFileError:
+    return IndexFileError(
+        f"there is no index at {path} yet: run `usage-stats run` first, or name the file in index.path"
+    )
+
+
 def _prepare(db: sqlite3.Connection, path: Path, *, create: bool) -> None:
+    if not create and _is_blank(db):  # just being made, or whoever made it was killed
+        raise _none_yet(path)
     if create and _is_blank(db):
         db.execute("PRAGMA journal_mode = WAL")
         with transaction(db):
@@ -114,5 +121,5 @@ def explained(path: Path, timeout: float) -> Iterator[None]:
         if primary == sqlite3.SQLITE_FULL:
             msg = f"the index {path} can't grow ({e}): nothing was changed; make room and try again"
             raise DocumentIndexError(msg) from e
-        msg = f"the index {path}: {e}"
+        msg = f"the index {path}: {e}: is there room, and are the file and its folder writable? Nothing was changed; run again then"
         raise DocumentIndexError(msg) from e

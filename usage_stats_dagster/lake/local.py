@@ -5,10 +5,12 @@ What belongs here: fsync, rename, folders. What does not: the lock itself (`lock
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -43,19 +45,28 @@ class LocalStorage:
         """Makes the root; raises LakeError when it can't be written."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            fsync_folder(self.root)
-            probe = self.root / f".probe-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
-            probe.write_bytes(b"")
-            probe.unlink(missing_ok=True)
+            if not os.access(self.root, os.W_OK | os.X_OK):
+                raise OSError(errno.EACCES, "no permission, or a read-only disk")
         except OSError as e:
             msg = (
                 f"{self.root}: can't be written ({e.strerror}): make it writable, or set storage.root to another folder"
             )
             raise LakeError(msg) from e
 
-    def writing(self, local_lock: Path) -> AbstractContextManager[None]:
-        """The lock of the operating system, which dies with its holder."""
-        return locked(local_lock)
+    @contextmanager
+    def writing(self, local_lock: Path) -> Iterator[None]:
+        """The lock of the operating system, which dies with its holder; what a killed one left half written is removed."""
+        with locked(local_lock) as another_was_killed:
+            if another_was_killed:
+                self._sweep()
+            yield
+
+    def _sweep(self) -> None:
+        for p in map(_path, self.temporaries()):
+            if p.is_dir():
+                shutil.rmtree(p, ignore_errors=True)
+            else:
+                p.unlink(missing_ok=True)
 
     def stat(self, file: Location) -> Stat | None:
         """The file's size; None when there is none."""
@@ -121,5 +132,5 @@ class LocalStorage:
         return self.root / _SPLIT
 
     def temporaries(self) -> list[Location]:
-        """Files under hidden temporary names."""
-        return [p for p in self.root.rglob(f".*{TEMPORARY_SUFFIX}") if p.is_file()] if self.root.is_dir() else []
+        """Files and folders under hidden temporary names. Walks the whole lake."""
+        return list(self.root.rglob(f".*{TEMPORARY_SUFFIX}")) if self.root.is_dir() else []

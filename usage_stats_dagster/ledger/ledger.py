@@ -6,6 +6,7 @@ what a status should be (`pipeline/status.py`).
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,8 +32,11 @@ from usage_stats_dagster.ledger.tables import (
 REVISION = "0002"
 """The newest migration: a ledger that is there already needs no Alembic, whose import costs half a second."""
 
-_BUSY_MS = 60_000
+_BUSY_SECONDS = 60.0
+"""How long to wait for another's transaction; `?timeout=` in the ledger's URL says otherwise."""
+
 _CHUNK = 400
+_WRITES, _DURABLE = "usage_stats_writes", "usage_stats_durable"
 
 
 class LedgerError(Exception):
@@ -65,26 +69,28 @@ class Ledger:
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError) as e:
             msg = f"ledger.url = {url!r} can't be used ({e}): use 'sqlite:///data/ledger.db' or another SQLAlchemy URL"
             raise LedgerError(msg) from e
-        except DBAPIError as e:
-            msg = f"the ledger at {url} can't be opened ({e.orig}): is its folder there and writable?"
-            raise LedgerError(msg) from e
+        except (DBAPIError, OSError) as e:
+            raise _explained(url, "opened", e) from e
 
     @contextmanager
     def write(self, *, durable: bool = False) -> Iterator[Connection]:
         """One transaction; a `durable` one outlasts a power cut (SQLite's WAL may else lose the last ones, unbroken)."""
         try:
-            with self._engine.begin() as c:
-                if durable and c.dialect.name == "sqlite":
-                    c.exec_driver_sql("PRAGMA synchronous=FULL")
+            with self._connect(write=True, durable=durable) as c, c.begin():
                 yield c
         except DBAPIError as e:
-            msg = f"the ledger at {self.url} can't be written ({e.orig}): is another program holding it, or the disk full?"
-            raise LedgerError(msg) from e
+            raise _explained(self.url, "written", e) from e
+
+    def _connect(self, *, write: bool = False, durable: bool = False) -> Connection:
+        return self._engine.connect().execution_options(**{_WRITES: write, _DURABLE: durable})
 
     def rows(self, query: sa.Select[Any]) -> Sequence[RowMapping]:
         """All rows of a query."""
-        with self._engine.connect() as c:
-            return c.execute(query).mappings().all()
+        try:
+            with self._connect() as c:
+                return c.execute(query).mappings().all()
+        except DBAPIError as e:
+            raise _explained(self.url, "read", e) from e
 
     def tuples(self, query: sa.Select[Any]) -> list[tuple[Any, ...]]:
         """All rows of a query as plain tuples: of many rows, several times as fast."""
@@ -146,10 +152,14 @@ class Ledger:
         *,
         supersedes: str | None,
     ) -> None:
-        """Replaces all that is known of a log (and of the provisional identity that it had)."""
+        """Replaces all that is known of a log (and of the provisional identity that it had).
+
+        The days that it touches, or touched, have no `inputs_hash` from then on until their status is refreshed.
+        """
         names = [values["identity"], *([supersedes] if supersedes else [])]
         where = sa.and_(log_file.c.idsite == values["idsite"], log_file.c.identity.in_(names))
         old = [r[0] for r in c.execute(sa.select(log_file.c.id).where(where))]
+        before = c.execute(sa.select(log_day.c.day).where(log_day.c.log_file_id.in_(old))).scalars().all()
         if old:
             for table in (log_file_summary, log_day):
                 c.execute(sa.delete(table).where(table.c.log_file_id.in_(old)))
@@ -160,6 +170,8 @@ class Ledger:
             c.execute(sa.insert(log_file_summary), [{"log_file_id": ident, **o} for o in outcomes])
         if days:
             c.execute(sa.insert(log_day), [{"log_file_id": ident, **d} for d in days])
+        for day in {*(d["day"] for d in days), *before}:  # until `status.refresh`: a crash must not lose them
+            self.put_status(c, values["idsite"], day, inputs_hash="")
         if supersedes:
             _inherit_positions(c, values["idsite"], supersedes, values["identity"])
 
@@ -257,14 +269,13 @@ class Ledger:
     def lines_of_logs(self, ids: Sequence[int]) -> list[tuple[int, int, int]]:
         """For each log_file.id: lines under any outcome, lines read."""
         total = sa.func.coalesce(sa.func.sum(log_file_summary.c.lines), 0)
-        query = sa.select(log_file.c.id, total, log_file.c.lines).outerjoin(
+        query = sa.select(log_file.c.id, total.label("counted"), log_file.c.lines).outerjoin(
             log_file_summary, log_file_summary.c.log_file_id == log_file.c.id
         )
         found: list[tuple[int, int, int]] = []
         for k in range(0, len(ids), _CHUNK):
             part = query.where(log_file.c.id.in_(ids[k : k + _CHUNK])).group_by(log_file.c.id, log_file.c.lines)
-            with self._engine.connect() as c:
-                found.extend((i, n, lines) for i, n, lines in c.execute(part))
+            found.extend((r["id"], r["counted"], r["lines"]) for r in self.rows(part))
         return found
 
     # --- days -----------------------------------------------------------------------------------------------------
@@ -286,6 +297,13 @@ class Ledger:
         """One site's day."""
         found = self.statuses([idsite], day, day)
         return found[0] if found else None
+
+    def unrefreshed(self, idsites: Sequence[int]) -> list[tuple[int, date]]:
+        """Site-days whose logs were imported, but whose status was not refreshed since."""
+        query = sa.select(date_status.c.idsite, date_status.c.day).where(
+            date_status.c.idsite.in_(idsites), date_status.c.inputs_hash == ""
+        )
+        return [(r["idsite"], r["day"]) for r in self.rows(query)]
 
     def put_status(self, c: Connection, idsite: int, day: date, **values: Any) -> None:  # noqa: ANN401
         """Sets columns of a site's day."""
@@ -312,14 +330,12 @@ class Ledger:
         )
 
     def _migrate(self) -> None:
-        with self._engine.begin() as c:
-            if sa.inspect(c).has_table("alembic_version"):
-                have = c.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
-                if have == REVISION:
-                    return
-                if have is not None and have > REVISION:
-                    msg = f"the ledger at {self.url} was made by a newer version ({have} > {REVISION}): upgrade usage-stats-dagster"
-                    raise LedgerError(msg)
+        with self._connect() as c:
+            if self._is_current(c):
+                return
+        with self._connect(write=True) as c, c.begin():
+            if self._is_current(c):  # another process was faster
+                return
             from alembic import command  # noqa: PLC0415
             from alembic.config import Config  # noqa: PLC0415
 
@@ -327,6 +343,15 @@ class Ledger:
             config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
             config.attributes["connection"] = c
             command.upgrade(config, "head")
+
+    def _is_current(self, c: Connection) -> bool:
+        if not sa.inspect(c).has_table("alembic_version"):
+            return False
+        have = c.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+        if have is not None and have > REVISION:
+            msg = f"the ledger at {self.url} was made by a newer version ({have} > {REVISION}): upgrade usage-stats-dagster"
+            raise LedgerError(msg)
+        return bool(have == REVISION)
 
 
 def _inherit_positions(c: Connection, idsite: int, old: str, new: str) -> None:
@@ -344,15 +369,52 @@ def _engine(url: str) -> Engine:
     name = sa.engine.make_url(url).database
     if name and name != ":memory:":
         Path(name).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_MS / 1000})
+    seconds = _busy_seconds(url)
+    engine = sa.create_engine(url, connect_args={"timeout": seconds})
 
     @sa.event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:  # noqa: ANN401
+        # Left to itself, the driver begins no transaction before CREATE: a migration killed half way would stay half done.
+        connection.isolation_level = None
         cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={seconds * 1000:.0f}")
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=NORMAL")
         cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
         cursor.close()
 
+    @sa.event.listens_for(engine, "begin")
+    def _begin(c: Connection) -> None:
+        options = c.get_execution_options()
+        if options.get(_DURABLE):
+            c.connection.cursor().execute("PRAGMA synchronous=FULL")
+        # Who writes waits here for another writer, before reading anything that the other may change.
+        c.exec_driver_sql("BEGIN IMMEDIATE" if options.get(_WRITES) else "BEGIN")
+
     return engine
+
+
+def _busy_seconds(url: str) -> float:
+    given = sa.engine.make_url(url).query.get("timeout")
+    return float(given) if isinstance(given, str) else _BUSY_SECONDS
+
+
+def _explained(url: str, done: str, error: DBAPIError | OSError) -> LedgerError:
+    """What a database's error means for whoever runs this, and what to do."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        way = (
+            f"another program has been writing to it for more than {_busy_seconds(url):g} s: run again when it is done"
+        )
+    elif code == sqlite3.SQLITE_FULL:
+        way = "the disk is full: make room and run again, nothing is half done"
+    elif code == sqlite3.SQLITE_READONLY:
+        way = "it is read-only: make it and its folder writable"
+    elif code == sqlite3.SQLITE_NOTADB:
+        way = "it is another kind of file: name the ledger's in ledger.url"
+    elif done == "opened":
+        way = "is its folder there and writable?"
+    else:
+        way = "nothing of this step is in it; run again when the database is well"
+    return LedgerError(f"the ledger at {url} can't be {done} ({cause}): {way}")

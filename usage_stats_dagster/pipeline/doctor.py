@@ -28,9 +28,7 @@ def examine(ws: Workspace) -> pl.DataFrame:
     rows += [("logs", "wrong", f"{p}: {m}") for p, m in found.problems]
     rows.append(("ledger", "ok", ws.settings.ledger.url))
     rows.append(("lake", "ok", str(ws.lake.root)))
-    rows += [
-        ("lake", "note", f"{p}: left by a killed writer; the day's next run removes it") for p in ws.lake.temporaries()
-    ]
+    rows += [("lake", "note", f"{p}: left by a killed run; the next run removes it") for p in ws.lake.temporaries()]
     _hits(ws, rows)
     _days(ws, rows)
     return pl.DataFrame(rows, schema=_SCHEMA, orient="row")

@@ -180,9 +180,7 @@ class _Source:
             manifest = Manifest(
                 DOCUMENTS.name, self.site.id, self.first, mark, inputs=inputs, counts=counts, rules_version=self.rules
             )
-            done = ws.lake.commit(w, manifest)
-        _remove_other_grain(ws, self.site, self.first)
-        return done
+            return ws.lake.commit(w, manifest, first=lambda: _remove_other_grain(ws, self.site, self.first))
 
 
 def make_documents(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[StageReport]]:
@@ -308,8 +306,10 @@ def _remove_other_grain(ws: Workspace, site: Site, first: date) -> None:
     for d in others:
         if d == first:
             continue
+        if not ws.lake.part(DOCUMENTS, site.id, d).exists():
+            continue
         m = ws.lake.manifest(DOCUMENTS, site.id, d)
-        if m is not None and m.counts.get("grain") != site.grain:
+        if m is None or m.counts.get("grain") != site.grain:  # without one: half removed, or half made
             ws.lake.remove(DOCUMENTS, site.id, d)
 
 

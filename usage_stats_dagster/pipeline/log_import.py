@@ -11,6 +11,7 @@ crash in between shows nothing half done; the next run imports the log again and
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -19,7 +20,7 @@ import orjson
 import polars as pl
 
 from usage_stats_dagster.lake.storage import Location
-from usage_stats_dagster.lake.store import Lake
+from usage_stats_dagster.lake.store import Lake, LakeError
 from usage_stats_dagster.lake.writer import TableWriter
 from usage_stats_dagster.ledger.tables import LogStatus
 from usage_stats_dagster.logs.discover import FoundLog
@@ -64,7 +65,14 @@ class ImportedLog:
         """Puts everything in place; returns the ledger's rows (log, summary by outcome and day, days).
 
         `settings` are the parts of the import version by name, for whoever asks later what the log was imported under.
+        Raises LakeError when the lake can't be written.
         """
+        with written_to(lake):
+            return self._commit(lake, import_version, old_identities, settings)
+
+    def _commit(
+        self, lake: Lake, import_version: str, old_identities: list[str], settings: dict[str, str]
+    ) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
         idsite, identity, s = self.found.idsite, self.head.identity, self.reader.summary
         for w in self.hits.values():
             w.commit()
@@ -129,8 +137,18 @@ class ImportedLog:
         return rows
 
 
+@contextmanager
+def written_to(lake: Lake) -> Iterator[None]:
+    """A full or failing disk under the lake is no fault of the log that is being read: it stops the run as a LakeError."""
+    try:
+        yield
+    except OSError as e:
+        msg = f"{lake.root}: can't be written ({e.strerror or e}): make room, or make it writable, and run again; nothing is half done"
+        raise LakeError(msg) from e
+
+
 def parse_log(lake: Lake, found: FoundLog, head: Head, options: ReadOptions, progress: Any) -> ImportedLog:  # noqa: ANN401
-    """Reads a log to its end into temporary files. Raises what the reader raises, after removing them."""
+    """Reads a log to its end into temporary files. Raises what the reader raises, or LakeError, after removing them."""
     idsite, identity = found.idsite, head.identity
     reader = LogReader(found.path, options)
     hits: dict[date, TableWriter] = {}
@@ -143,19 +161,21 @@ def parse_log(lake: Lake, found: FoundLog, head: Head, options: ReadOptions, pro
         for block in reader:
             outcomes.append(block.outcomes)
             samples.append(block.sample)
-            if block.rejects.height:
-                rejects.append(block.rejects)
-            for day, part in _by_day(block.hits.with_columns(pl.lit(identity).alias("log_identity"))):
-                if day not in hits:
-                    hits[day] = lake.file_writer(HITS, lake.hits_file(HITS, idsite, day, identity))
-                hits[day].append(part)
-                robots[day] = robots.get(day, 0) + part.height - part["robot"].null_count()
-            while sum(w.pending_rows for w in hits.values()) > _PENDING_ROWS:
-                max(hits.values(), key=lambda w: w.pending_rows).flush()
+            with written_to(lake):
+                if block.rejects.height:
+                    rejects.append(block.rejects)
+                for day, part in _by_day(block.hits.with_columns(pl.lit(identity).alias("log_identity"))):
+                    if day not in hits:
+                        hits[day] = lake.file_writer(HITS, lake.hits_file(HITS, idsite, day, identity))
+                    hits[day].append(part)
+                    robots[day] = robots.get(day, 0) + part.height - part["robot"].null_count()
+                while sum(w.pending_rows for w in hits.values()) > _PENDING_ROWS:
+                    max(hits.values(), key=lambda w: w.pending_rows).flush()
             done += int(block.outcomes["lines"].sum())
             progress(found.path.name, done, 0)
-        for w in (*hits.values(), rejects):
-            w.close()
+        with written_to(lake):
+            for w in (*hits.values(), rejects):
+                w.close()
     except BaseException:
         for w in (*hits.values(), rejects):
             w.discard()

@@ -45,12 +45,18 @@ class DayLogs:
 def refresh(
     ws: Workspace, changed: Iterable[tuple[int, date]], sites: Iterable[int], window: Window = (None, None)
 ) -> None:
-    """Recomputes the status of the changed site-days, and of those in the window that have a row or a waiting log."""
+    """Recomputes the status of the changed site-days, and of those in the window that have a row or a waiting log.
+
+    And of those whose logs were imported by a process that died before it came to this.
+    """
     if not ws.settings.matomo.imports_logs:
         look_at_matomo(ws, list(sites) or None, window, list(changed))
         return
     by_site: dict[int, set[date]] = defaultdict(set)
     for idsite, day in changed:
+        by_site[idsite].add(day)
+    sites = list(sites)
+    for idsite, day in ws.ledger.unrefreshed(sites):
         by_site[idsite].add(day)
     for idsite in sites:
         by_site[idsite] |= (
@@ -134,8 +140,10 @@ def _status(site: Site, day: date, logs: DayLogs, row: RowMapping | None) -> dic
     decision = row["decision"] if row is not None else None
     if complete or decision in GOES_ON:
         status = DayStatus.LOADED
-        if row is not None and row["status"] >= DayStatus.LOADED and row["inputs_hash"] == logs.inputs_hash:
-            status = DayStatus(row["status"])
+        if row is not None and row["status"] >= DayStatus.LOADED:
+            # Between an import and this the row names no inputs: then it is those of the figures that may be the same.
+            known = row["inputs_hash"] or (row["done_inputs_hash"] if row["status"] == DayStatus.DONE else "")
+            status = DayStatus(row["status"]) if known == logs.inputs_hash else status
     else:
         status = DayStatus.PARTIAL if logs.loaded or logs.partial or logs.strays else DayStatus.QUEUE
     message = None
@@ -159,6 +167,11 @@ def goes_on(row: RowMapping) -> bool:
     return bool(row["status"] >= DayStatus.LOADED or row["decision"] in GOES_ON)
 
 
+def is_unrefreshed(row: RowMapping) -> bool:
+    """Whether a log of the day was imported by a process that died before it came to the day's status."""
+    return not row["inputs_hash"]
+
+
 def is_current(row: RowMapping, next_day: RowMapping | None) -> bool:
     """Whether the indexed figures were made of today's logs and of the next day's first seconds as they are now."""
     tail = next_day["head_hash"] if next_day is not None else ""
@@ -172,14 +185,16 @@ def is_current(row: RowMapping, next_day: RowMapping | None) -> bool:
 def days_to_run(
     ws: Workspace, sites: Sequence[int] | None = None, window: Window = (None, None)
 ) -> list[tuple[int, date]]:
-    """Site-days that go on and whose indexed figures are not of today's logs. Reads the ledger only."""
+    """Site-days that go on and whose indexed figures are not of today's logs, and those that nobody has looked at since
+    their logs were imported (a process died in between). Reads the ledger only."""
     first, last = window
     rows = ws.ledger.statuses(sites, first, last + timedelta(1) if last else None)
     by_key = {(r["idsite"], r["day"]): r for r in rows}
     return [
         (s, d)
         for (s, d), r in by_key.items()
-        if (last is None or d <= last) and goes_on(r) and not is_current(r, by_key.get((s, d + timedelta(1))))
+        if (last is None or d <= last)
+        and ((goes_on(r) and not is_current(r, by_key.get((s, d + timedelta(1))))) or is_unrefreshed(r))
     ]
 
 

@@ -22,6 +22,7 @@ import sqlalchemy as sa
 
 from usage_stats_dagster.index.interface import DocumentIndex
 from usage_stats_dagster.index.open import open_index
+from usage_stats_dagster.lake.storage import TEMPORARY_SUFFIX
 from usage_stats_dagster.lake.store import Lake
 from usage_stats_dagster.ledger.ledger import Ledger
 from usage_stats_dagster.lookups.all import Lookups, lookups_for
@@ -30,6 +31,7 @@ from usage_stats_dagster.settings import Settings, Site
 SECRET_VARIABLE = "USAGE_STATS_SECRET"  # noqa: S105  (a variable's name)
 TIMINGS_VARIABLE = "USAGE_STATS_TIMINGS"
 _SECRET_BYTES = 32
+_KEY = "visitor.key"
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total) as work goes on: bytes of the logs, then site-days."""
@@ -98,10 +100,13 @@ class Workspace:
 
     @_opened_once
     def lake(self) -> Lake:
-        """The tables."""
-        lake = Lake(self.settings.storage)
-        lake.ready()
-        return lake
+        """The tables. May be read where it can't be written."""
+        return Lake(self.settings.storage)
+
+    @_opened_once
+    def _writable_lake(self) -> Lake:
+        self.lake.ready()
+        return self.lake
 
     @_opened_once
     def ledger(self) -> Ledger:
@@ -119,12 +124,12 @@ class Workspace:
         given = os.environ.get(SECRET_VARIABLE)
         if given:
             return given.encode()
-        path = self._state_folder() / "visitor.key"
+        path = self._state_folder() / _KEY
         try:
             return path.read_bytes()
         except FileNotFoundError:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(f".{os.getpid()}.tmp")
+            temporary = path.with_name(f"{_KEY}.{os.getpid()}{TEMPORARY_SUFFIX}")
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(fd, "wb") as f:
                 f.write(secrets.token_bytes(_SECRET_BYTES))
@@ -144,8 +149,11 @@ class Workspace:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """The one writer of this lake, for the length of a stage."""
-        with self.lake.writing(self._state_folder() / "writer.lock"):
+        """The one writer of this lake, for the length of a stage. Removes first what a killed one left half written."""
+        lake = self._writable_lake
+        with lake.writing(self._state_folder() / "writer.lock"):
+            for half_a_key in self._state_folder().glob(f"{_KEY}.*{TEMPORARY_SUFFIX}"):
+                half_a_key.unlink(missing_ok=True)
             yield
 
     @contextmanager
