@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -135,17 +135,14 @@ class Lake:
         """The one writer's turn; `local_lock` is the lock's file where the lake is a local folder."""
         return self._storage.writing(local_lock)
 
-    def commit(self, writer: TableWriter, manifest: Manifest, *, first: Callable[[], None] | None = None) -> Manifest:
+    def commit(self, writer: TableWriter, manifest: Manifest) -> Manifest:
         """Replaces the site's day by what was written, then its manifest; removes leftovers of killed writers.
 
-        `first` is done in between: what must not be left undone once the manifest says that the day is made. A crash
-        before the manifest leaves one of other inputs, or one that doesn't fit its file: the day is then made again.
+        A crash between the two leaves a manifest of other inputs, or one that doesn't fit its file: the day is then made again.
         """
         writer.close()
         done = replace(manifest, rows=writer.rows, size=writer.bytes, content_hash=writer.content_hash)
         writer.commit()
-        if first is not None:
-            first()
         folder = writer.file.parent
         self.put_bytes(folder / MANIFEST, done.to_json())
         self.sweep(folder, keep={PART, MANIFEST})

@@ -171,7 +171,7 @@ class _Source:
         return fingerprint(mark, extraction.documents_mark(ws, site, list(self.metrics)))
 
     def commit(self, ws: Workspace, frame: pl.DataFrame, mark: str, of: dict[str, Any]) -> Manifest:
-        """Puts the documents in place, and takes those of the other grain away."""
+        """Puts the documents in place."""
         figures = {m: int(frame[m].sum()) for m in METRICS}
         counts = {"documents": frame.height, "grain": self.site.grain, **figures, **of}
         inputs = {str(d): m.content_hash for d, m in self.metrics.items()}
@@ -180,7 +180,7 @@ class _Source:
             manifest = Manifest(
                 DOCUMENTS.name, self.site.id, self.first, mark, inputs=inputs, counts=counts, rules_version=self.rules
             )
-            return ws.lake.commit(w, manifest, first=lambda: _remove_other_grain(ws, self.site, self.first))
+            return ws.lake.commit(w, manifest)
 
 
 def make_documents(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[StageReport]]:
@@ -194,6 +194,9 @@ def make_documents(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[Stag
             if old is not None and old.fingerprint == marks[key]:
                 done[key] = old
         stale = [key for key in batch if key not in done]
+        # Before any of them is written: a manifest must not say that a period is made while the other grain's lie beside it.
+        for key in stale:
+            _remove_other_grain(ws, sources[key].site, key[1])
         if ws.settings.matomo.mode == "embedded":
             frames = _documents_together(ws, [sources[key] for key in stale])
             made: Iterable[_Made] = [(sources[k], marks[k], f, {}) for k, f in zip(stale, frames, strict=True)]
