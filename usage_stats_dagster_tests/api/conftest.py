@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from usage_stats_dagster.api.app import make_app
-from usage_stats_dagster.index.interface import DocumentIndex, DocumentIndexError
+from usage_stats_dagster.index.interface import DocumentIndex
 from usage_stats_dagster.index.open import open_index
 from usage_stats_dagster.settings import Settings, load_settings
 from usage_stats_dagster_tests.api import golden
@@ -58,27 +58,13 @@ def platform(request, tmp_path_factory) -> Iterator[tuple[Settings, DocumentInde
             url = stack.enter_context(started.opensearch_url())
             index = {"kind": "opensearch", "url": url, "prefix": f"api_{uuid.uuid4().hex}"}
         settings = load_settings(index=index, api={"sources": SOURCES}, sites=[{"id": YEAR_SITE}, {"id": ODD_SITE}])
-        documents = stack.enter_context(closing(_opened(settings)))
+        documents = stack.enter_context(closing(open_index(settings, create=True)))
         for s in golden.SITES:
             documents.replace(s, golden.DAY, golden.DAY, golden.documents(s))
         odd = [document(ODD_SITE, ODD_DAY, i, {"fr": n, "xx": 1}) for n, i in enumerate(IDENTIFIERS, 1)]
         documents.replace(ODD_SITE, ODD_DAY, ODD_DAY, frame(*odd))
         documents.replace(YEAR_SITE, YEAR[0], YEAR[-1], frame(*map(year_document, YEAR)))
         yield settings, documents
-
-
-def _server(request: pytest.FixtureRequest) -> str:
-    try:
-        return request.getfixturevalue("opensearch")
-    except pytest.FixtureLookupError:
-        pytest.skip("no OpenSearch for tests")
-
-
-def _opened(settings: Settings) -> DocumentIndex:
-    try:
-        return open_index(settings, create=True)
-    except DocumentIndexError as e:
-        pytest.skip(str(e))
 
 
 @pytest.fixture(scope="session")
