@@ -6,7 +6,7 @@ What does not: the rules (`metrics/`), the documents' fields (`documents/`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import pairwise
@@ -170,7 +170,7 @@ class _Source:
 
         return fingerprint(mark, extraction.documents_mark(ws, site, list(self.metrics)))
 
-    def commit(self, ws: Workspace, frame: pl.DataFrame, mark: str, of: dict[str, Any]) -> Manifest:
+    def commit(self, ws: Workspace, frame: pl.DataFrame, of: dict[str, Any], mark: str) -> Manifest:
         """Puts the documents in place, and takes those of the other grain away."""
         figures = {m: int(frame[m].sum()) for m in METRICS}
         counts = {"documents": frame.height, "grain": self.site.grain, **figures, **of}
@@ -194,23 +194,23 @@ def make_documents(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[Stag
             if old is not None and old.fingerprint == marks[key]:
                 done[key] = old
         stale = [key for key in batch if key not in done]
-        if ws.settings.matomo.mode == "embedded":
-            frames = _documents_together(ws, [sources[key] for key in stale])
-            made: Iterable[_Made] = [(sources[k], marks[k], f, {}) for k, f in zip(stale, frames, strict=True)]
-        else:
-            made = ((sources[k], marks[k], *_documents_of_matomo(ws, sources[k])) for k in stale)
-
-        def write(piece: _Made) -> Manifest:
-            source, mark, frame, of = piece
-            return source.commit(ws, frame, mark, of)
-
-        done |= dict(zip(stale, in_threads(write, made), strict=True))
+        for made in _written(ws, [(sources[key], marks[key]) for key in stale]):
+            done |= {(m.idsite, m.day): m for m in made}
         _advance(ws, [(sources[key], done[key]) for key in batch])
         changed = set(stale)
         yield [StageReport.of(done[key], changed=key in changed) for key in batch for _ in sources[key].asked]
 
 
-_Made = tuple[_Source, str, pl.DataFrame, dict[str, Any]]
+def _written(ws: Workspace, stale: Sequence[tuple[_Source, str]]) -> Iterator[list[Manifest]]:
+    """Makes the periods, each with the mark of what it is made of, and puts them in place."""
+    if ws.settings.matomo.mode != "embedded":
+        yield from ([s.commit(ws, *_documents_of_matomo(ws, s), mark)] for s, mark in stale)
+        return
+    # A site's in one thread: a day looks at the month's document, which lies where that of its first day does.
+    by_site: dict[int, list[tuple[_Source, pl.DataFrame, str]]] = {}
+    for (s, mark), frame in zip(stale, _documents_together(ws, [s for s, _ in stale]), strict=True):
+        by_site.setdefault(s.site.id, []).append((s, frame, mark))
+    yield from in_threads(lambda of: [s.commit(ws, frame, {}, mark) for s, frame, mark in of], by_site.values())
 
 
 def _sources(ws: Workspace, todo: Sequence[SiteDay]) -> dict[SiteDay, _Source]:
