@@ -45,7 +45,7 @@ EXTRACTION_CODE = "1"
 RECHECKED_DAYS = 7
 """Without dates, a run looks again at so many last days of a site, besides those that it has not made yet."""
 
-MONTH_EVENTS = 200_000
+MONTH_EVENTS = 150_000
 """Events of a month that are counted at a time, all of some visitors'."""
 
 VISITS_AT_A_TIME = 5_000

@@ -72,4 +72,4 @@ def test_documents_that_are_not_the_manifest_s_are_noticed(platform: Platform, m
     from usage_stats_dagster.pipeline.indexing import index_documents
 
     with pytest.raises(ReconciliationError, match="documents: 1 for 2"):
-        index_documents(ws, 1, day)
+        list(index_documents(ws, [(1, day)]))

@@ -100,7 +100,7 @@ def run(folder: Path, written: dict[tuple[int, date], list[str]], keys: int, zon
         return platform.files(*TABLES) | manifests, platform.ws.index.sources(EVERYTHING).rows()
 
 
-@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10_000), keys=st.integers(2, 20), zone=st.sampled_from(("UTC", "Europe/Berlin")))
 def test_together_is_as_alone(seed: int, keys: int, zone: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     written = logs(seed)
