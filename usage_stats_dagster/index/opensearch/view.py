@@ -41,7 +41,7 @@ class View:
             if not found["_shards"]["total"]:
                 self.http.wait_until_recovered()
                 found = ask()
-        if found["timed_out"] or found["_shards"]["failed"]:
+        if found["timed_out"] or found["_shards"]["successful"] < found["_shards"]["total"]:
             msg = f"OpenSearch at {self.http.url} answered in part only ({found['_shards']}): try again"
             raise DocumentIndexError(msg)
         return found
@@ -54,7 +54,9 @@ class View:
             return
         try:
             path = f"/{self.names}/_search/point_in_time"
-            point = self.http.ask("POST", path, None, {"keep_alive": _KEEP, **_TOLERANT})["pit_id"]
+            point = self.http.ask(
+                "POST", path, None, {"keep_alive": _KEEP, "allow_partial_pit_creation": "false", **_TOLERANT}
+            )["pit_id"]
         except IndexAnswerError as e:
             if e.status not in (400, 404) or self.search({"size": 0})["_shards"]["total"]:
                 raise
