@@ -14,11 +14,12 @@ import polars as pl
 
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IPV4 = rf"^{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}$"
+_LONGEST = 45  # characters of an address, ::ffff: and dots included
 _IP_LITERAL = re.compile(
-    r"(?<![\w.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![\w])|(?<![\w:])(?=[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:)[0-9A-Fa-f:.]{2,}(?![\w:])"
+    r"(?<!\d)\d{1,3}(?:\.\d{1,3}){3}(?!\d)|(?<![0-9A-Fa-f:])(?=[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:)[0-9A-Fa-f:.]{2,}"
 )
 _PORT = re.compile(r"^(?:\[([^\]]+)\](?::\d+)?|([0-9.]+):\d+)$")
-_TIME = re.compile(r"^\d{1,4}(?::\d{2})+$")
+_TIME = re.compile(r"^\d{1,4}(?::\d{2}){1,3}(?:\.\d*)?$")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -68,6 +69,17 @@ def clean(raw: pl.Series) -> pl.DataFrame:
     )
 
 
-def blot(text: str) -> str:
-    """The text with IPv4 and IPv6 literals written x.x.x.x: what people are shown must not carry them."""
-    return _IP_LITERAL.sub(lambda m: m.group() if _TIME.match(m.group()) else "x.x.x.x", text)
+def blot(text: str, length: int) -> str:
+    """The first `length` characters of the text, IPv4 and IPv6 literals in it written x.x.x.x: what is kept of a line that
+    nobody could read, or shown to people, must not carry them. An address that the cut would split counts whole.
+
+    Rather too much than too little: a version of four numbers is taken for an address; times and `Name::Space` are not.
+    """
+    return _IP_LITERAL.sub(_blotted, text[: length + _LONGEST])[:length]
+
+
+def _blotted(m: re.Match[str]) -> str:
+    found = m.group()
+    glued = m.start() > 0 and m.string[m.start() - 1].isalnum()
+    is_word = glued and not any(c.isdigit() for c in found)
+    return found if is_word or _TIME.match(found) else "x.x.x.x"

@@ -266,7 +266,7 @@ def _too_long(long_line: LongLine) -> LogBlock:
         "line": [long_line.line],
         "reason": ["too_long"],
         "length": [long_line.length],
-        "head": [blot(long_line.head[:_SHOWN])],
+        "head": [blot(long_line.head, _SHOWN)],
     }
     return LogBlock(
         pl.DataFrame(schema={**{c: t for c, t in schemas.HITS.columns.items() if c != "log_identity"}, "day": pl.Date}),
@@ -292,8 +292,8 @@ def _rejects(rows: pl.DataFrame, lines: pl.Series) -> pl.DataFrame:
             .otherwise(pl.lit("no_match"))
             .alias("reason"),
             pl.col("text").str.len_bytes().cast(pl.Int64).alias("length"),
-            pl.col("text").str.slice(0, _SHOWN).alias("head"),
+            pl.col("text").str.slice(0, 2 * _SHOWN).alias("head"),
         )
     )
-    heads = [blot(h) for h in invalid.get_column("head").to_list()]
+    heads = [blot(h, _SHOWN) for h in invalid.get_column("head").to_list()]
     return invalid.with_columns(pl.Series("head", heads, pl.String))

@@ -94,7 +94,7 @@ def _score(log_format: LogFormat, lines: Lines) -> int:
 
 
 def _message(lines: list[str], tried: str) -> str:
-    first = blot(lines[0][:_SHOWN]) if lines else "(no line)"
+    first = blot(lines[0], _SHOWN) if lines else "(no line)"
     return (
         f"can't tell the log's format. First line: {first!r}\n  tried on {len(lines)} lines: {tried}\n"
         "  the site's setting `format` names one; `format_regex` gives a pattern with the groups "

@@ -1,0 +1,1 @@
+"""No address of a visitor is left behind."""
