@@ -42,11 +42,15 @@ class Step:
         return f"logs/{self.idsite}/{self.name} has lines {list(self.places)}{half}{gone}{run}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Delivery:
     """Steps in order; after the last everything runs once more."""
 
     steps: tuple[Step, ...]
+
+    def __repr__(self) -> str:
+        """Short: a failure tells of the steps one by one."""
+        return f"Delivery({len(self.steps)} steps)"
 
     def __str__(self) -> str:
         """One line a step."""
