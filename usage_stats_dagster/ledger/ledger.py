@@ -72,6 +72,11 @@ class Ledger:
         except (DBAPIError, OSError) as e:
             raise _explained(url, "opened", e) from e
 
+    @property
+    def url_without_password(self) -> str:
+        """The URL as it may be shown."""
+        return sa.engine.make_url(self.url).render_as_string(hide_password=True)
+
     @contextmanager
     def write(self, *, durable: bool = False) -> Iterator[Connection]:
         """One transaction; a `durable` one outlasts a power cut (SQLite's WAL may else lose the last ones, unbroken)."""

@@ -43,14 +43,14 @@ def dropped(counted: pl.DataFrame, rows: pl.DataFrame, lines: pl.Series, limit: 
     asked = pl.concat_str(*(pl.col(w).cast(pl.String) for w in _WORDS), separator=" ", ignore_nulls=True)
     why = (
         pl.when(pl.col("outcome") == "spam_referrer")
-        .then(pl.concat_str(pl.lit(" from "), "referrer"))
+        .then(pl.concat_str("referrer", pl.lit(": ")))
         .when(pl.col("outcome") == "outside_day")
-        .then(pl.concat_str(pl.lit(" at "), pl.col("time").dt.strftime("%Y-%m-%d %H:%M:%S")))
+        .then(pl.concat_str(pl.col("time").dt.strftime("%Y-%m-%d %H:%M:%S: ")))
         .otherwise(pl.lit(""))
     )
     readable = pl.col("matched") & (pl.col("outcome") != "invalid")
     text = about.select(
-        pl.when(readable).then(pl.concat_str(asked, why).str.slice(0, SHOWN)).otherwise("raw")
+        pl.when(readable).then(pl.concat_str(why, asked).str.slice(0, SHOWN)).otherwise("raw")
     ).to_series()
     shown = pl.Series("text", [blot(t or "") for t in text.to_list()], pl.String)
     return no_hits.select("day", "outcome", "line").with_columns(shown)

@@ -272,18 +272,19 @@ def _count(counted: pl.DataFrame) -> pl.DataFrame:
 
 
 def _too_long(long_line: LongLine) -> LogBlock:
+    head = blot(long_line.head, SHOWN)
     reject = {
         "line": [long_line.line],
         "reason": ["too_long"],
         "length": [long_line.length],
-        "head": [blot(long_line.head, SHOWN)],
+        "head": [head],
     }
     return LogBlock(
         pl.DataFrame(schema={**{c: t for c, t in schemas.HITS.columns.items() if c != "log_identity"}, "day": pl.Date}),
         pl.DataFrame({"day": [None], "outcome": ["invalid"], "lines": [1]}, schema=_COUNTS),
         pl.DataFrame(reject, schema=schemas.REJECTS.schema),
         pl.Series("sample", [], pl.UInt64),
-        pl.DataFrame([(None, "invalid", long_line.line, reject["head"][0])], schema=DROPS, orient="row"),
+        pl.DataFrame([(None, "invalid", long_line.line, head)], schema=DROPS, orient="row"),
     )
 
 
