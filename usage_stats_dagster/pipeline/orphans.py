@@ -30,8 +30,8 @@ from usage_stats_dagster.schemas import DOCUMENTS, EVENTS, HITS, METRICS_TABLE, 
 SIDE_FILES = ("imports", "rejects", "samples")
 _SIDE = re.compile(rf"^({'|'.join(SIDE_FILES)})/idsite=(\d+)/([0-9a-f]+)\.(?:json|parquet)$")
 _DECISIONS = re.compile(rf"^{DECISIONS}/idsite=\d+\.json$")
-_REACHED = {VISITS: DayStatus.PRETABLE, EVENTS: DayStatus.PRETABLE, METRICS_TABLE: DayStatus.CALCULATED, DOCUMENTS: DayStatus.CALCULATED}  # fmt: skip
-_TABLES = {t.name: t for t in _REACHED}
+_TABLES = {t.name: t for t in (VISITS, EVENTS, METRICS_TABLE, DOCUMENTS)}
+_TRACKED = (VISITS.name, EVENTS.name)
 
 Days = Mapping[tuple[int, date], RowMapping]
 
@@ -107,7 +107,8 @@ def _of_days(
             yield Orphan("lake", f"{files[extra]}: beside the table, no part of it", partial(files[extra].unlink, missing_ok=True))  # fmt: skip
         row = days.get((idsite, day))
         if ws.lake.manifest(table, idsite, day) is None:
-            if row is not None and row["status"] >= _REACHED[table]:
+            reached = DayStatus.PRETABLE if name in _TRACKED else DayStatus.CALCULATED
+            if row is not None and row["status"] >= reached:
                 continue  # missing where it should be: not an orphan
             what = "a manifest without its table" if PART not in files else "a table without its manifest"
             what = "a table that is not the one of its manifest" if {PART, MANIFEST} <= set(files) else what
