@@ -89,6 +89,17 @@ class Ledger:
     def _connect(self, *, write: bool = False, durable: bool = False) -> Connection:
         return self._engine.connect().execution_options(**{_WRITES: write, _DURABLE: durable})
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """The whole ledger as it is in this moment, however long it is read and whoever writes meanwhile."""
+        with self._engine.connect() as c:
+            if c.dialect.name == "sqlite":
+                c.exec_driver_sql("BEGIN")
+            else:
+                c = c.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901
+            c.execute(sa.select(log_file.c.id).limit(1)).all()  # the moment is that of the first question
+            yield c
+
     def rows(self, query: sa.Select[Any]) -> Sequence[RowMapping]:
         """All rows of a query."""
         try:
