@@ -9,13 +9,12 @@ them (`status.decide`, `usage-stats logs accept`).
 from __future__ import annotations
 
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import orjson
 
+from usage_stats_dagster.lake.storage import Location
 from usage_stats_dagster.lake.store import Lake
-from usage_stats_dagster.lake.writer import write_atomically
 from usage_stats_dagster.ledger.repair import Decisions
 
 FOLDER = "decisions"
@@ -47,7 +46,7 @@ def remembered(lake: Lake, idsites: set[int]) -> Decisions:
     return found
 
 
-def _file(lake: Lake, idsite: int) -> Path:
+def _file(lake: Lake, idsite: int) -> Location:
     return lake.root / FOLDER / f"idsite={idsite}.json"
 
 
@@ -60,4 +59,4 @@ def _read(lake: Lake, idsite: int) -> dict[str, Any]:
 
 
 def _write(lake: Lake, idsite: int, kept: dict[str, Any]) -> None:
-    write_atomically(_file(lake, idsite), orjson.dumps(kept, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2))
+    lake.put_bytes(_file(lake, idsite), orjson.dumps(kept, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2))

@@ -114,7 +114,13 @@ class ImportedLog:
         }
         outcomes = self.outcomes.to_dicts()
         days = self._day_rows()
-        manifest = {"log": values, "outcomes": outcomes, "days": days, "settings": settings, "drops": self.drops.to_dicts()}
+        manifest = {
+            "log": values,
+            "outcomes": outcomes,
+            "days": days,
+            "settings": settings,
+            "drops": self.drops.to_dicts(),
+        }
         lake.put_bytes(
             side_file(lake, "imports", idsite, identity, "json"), orjson.dumps(manifest, option=orjson.OPT_SORT_KEYS)
         )

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
-from pathlib import Path
 
 import polars as pl
 from sqlalchemy.engine import RowMapping
 
 from usage_stats_dagster.index.interface import EVERYTHING, month_start
+from usage_stats_dagster.lake.storage import Location
 from usage_stats_dagster.lake.store import DAY_FILE, MANIFEST, PART
 from usage_stats_dagster.ledger import counts
 from usage_stats_dagster.ledger.tables import DayStatus
@@ -29,6 +29,9 @@ from usage_stats_dagster.schemas import DOCUMENTS, EVENTS, HITS, METRICS_TABLE, 
 
 SIDE_FILES = ("imports", "rejects", "samples")
 _SIDE = re.compile(rf"^({'|'.join(SIDE_FILES)})/idsite=(\d+)/([0-9a-f]+)\.(?:json|parquet)$")
+LEASE = "_writer.json"
+"""Whose turn it is to write, in a bucket."""
+
 _DECISIONS = re.compile(rf"^{DECISIONS}/idsite=\d+\.json$")
 _TABLES = {t.name: t for t in (VISITS, EVENTS, METRICS_TABLE, DOCUMENTS)}
 _TRACKED = (VISITS.name, EVENTS.name)
@@ -53,10 +56,10 @@ def orphans(ws: Workspace) -> list[Orphan]:
         Orphan("lake", f"{p}: left by a killed writer", partial(p.unlink, missing_ok=True))
         for p in temporaries.values()
     ]
-    folders: dict[tuple[str, int, date], dict[str, Path]] = defaultdict(dict)
-    side: list[tuple[str, int, str, Path]] = []
+    folders: dict[tuple[str, int, date], dict[str, Location]] = defaultdict(dict)
+    side: list[tuple[str, int, str, Location]] = []
     for name, path in ws.lake.everything():
-        if str(path) in temporaries:
+        if str(path) in temporaries or name == LEASE:
             continue
         day, beside = DAY_FILE.match(name), _SIDE.match(name)
         if day and (day[1] in _TABLES or day[1] == HITS.name):
@@ -69,7 +72,9 @@ def orphans(ws: Workspace) -> list[Orphan]:
 
 
 def _of_logs(
-    ws: Workspace, folders: Mapping[tuple[str, int, date], Mapping[str, Path]], side: list[tuple[str, int, str, Path]]
+    ws: Workspace,
+    folders: Mapping[tuple[str, int, date], Mapping[str, Location]],
+    side: list[tuple[str, int, str, Location]],
 ) -> Iterator[Orphan]:
     """Hits, manifests, rejects and samples of logs that the ledger does not have."""
     logs = {(r["idsite"], r["identity"]) for r in ws.ledger.logs()}
@@ -94,7 +99,7 @@ def _of_logs(
 
 
 def _of_days(
-    ws: Workspace, folders: Mapping[tuple[str, int, date], Mapping[str, Path]], days: Days
+    ws: Workspace, folders: Mapping[tuple[str, int, date], Mapping[str, Location]], days: Days
 ) -> Iterator[Orphan]:
     """Tables without manifest, manifests without table, what a manifest does not fit, days that the ledger does not know."""
     months = {(s, month_start(d)) for s, d in days}
@@ -120,7 +125,7 @@ def _of_days(
 
 
 def _of_index(
-    ws: Workspace, folders: Mapping[tuple[str, int, date], Mapping[str, Path]], days: Days
+    ws: Workspace, folders: Mapping[tuple[str, int, date], Mapping[str, Location]], days: Days
 ) -> Iterator[Orphan]:
     """Documents of days that the lake has none of, and of sites that nobody knows."""
     in_lake = {(s, d) for t, s, d in folders if t == DOCUMENTS.name}

@@ -23,8 +23,8 @@ from usage_stats_dagster.logs.identity import read_head
 from usage_stats_dagster.logs.outcomes import OUTCOMES
 from usage_stats_dagster.logs.read import LogReader, ReadOptions
 from usage_stats_dagster.pipeline.account.book import reason
-from usage_stats_dagster.pipeline.imports import import_version
 from usage_stats_dagster.pipeline.log_import import side_file
+from usage_stats_dagster.pipeline.versions import import_version
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.schemas import REJECTS
 
@@ -109,8 +109,8 @@ def _within(day: date, wanted: Wanted) -> bool:
 def _stored(ws: Workspace, log: RowMapping) -> Iterator[pl.DataFrame]:
     """The log's rejects. Comment lines (`#Fields: …`) are invalid lines too, but none that anybody looks for."""
     path = side_file(ws.lake, "rejects", log["idsite"], log["identity"], "parquet")
-    if path.exists():
-        rows = ws.lake.scan_files(REJECTS, [path]).collect()
+    rows = ws.lake.scan_found(REJECTS, [path]).collect()
+    if rows.height:
         yield rows.with_columns(outcome=pl.lit(STORED), day=pl.lit(None, pl.Date), **_of(log))
 
 

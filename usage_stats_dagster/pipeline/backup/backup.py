@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from usage_stats_dagster import __version__
 from usage_stats_dagster.ledger import dump
@@ -75,7 +75,8 @@ def _copy_lake(
     """The lake's files as they are now, those not copied that are as they were before: their mark and member, by path."""
     temporaries = {str(p) for p in ws.lake.temporaries()}
     found: dict[str, tuple[_Mark, str]] = {}
-    for name, path in ws.lake.everything():
+    for name, location in ws.lake.everything():
+        path = cast("Path", location)
         if str(path) in temporaries or any(part.startswith(".") for part in name.split("/")):
             continue
         try:

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
+from usage_stats_dagster.lake.local import fsync_folder
+from usage_stats_dagster.lake.storage import TEMPORARY_SUFFIX
 from usage_stats_dagster.lake.store import DAY_FILE
-from usage_stats_dagster.lake.writer import write_atomically
 from usage_stats_dagster.ledger import dump
 from usage_stats_dagster.ledger.ledger import REVISION
 from usage_stats_dagster.pipeline.backup.archive import Archive, BackupError
@@ -73,7 +76,7 @@ def _settings(archive: Archive, report: RestoreReport) -> Path | None:
     data, there = archive.read(CONFIG), config_path()
     if there is None:
         path = Path(DEFAULT_CONFIG)
-        write_atomically(path, data)
+        _put(path, [data], 0o644)
         report.parts.append(("settings", 1, str(path)))
         return path
     if there.read_bytes() != data:
@@ -102,8 +105,7 @@ def _restore(ws: Workspace, archive: Archive, report: RestoreReport, *, with_lak
         if os.environ.get(SECRET_VARIABLE):
             report.notes.append(f"{SECRET_VARIABLE} is set: the archive's visitors' key was not restored")
         else:
-            write_atomically(ws.key_file, archive.read(KEY))
-            ws.key_file.chmod(0o600)
+            _put(ws.key_file, [archive.read(KEY)], 0o600)
             report.parts.append(("visitors' key", 1, str(ws.key_file)))
     if INDEX in archive and ws.settings.index.kind == "embedded":
         _index(ws, archive)
@@ -118,22 +120,28 @@ def _restore(ws: Workspace, archive: Archive, report: RestoreReport, *, with_lak
 def _lake(ws: Workspace, archive: Archive, report: RestoreReport) -> None:
     """The archive's files, and none of another time beside them."""
     members: dict[str, str] = archive.contents["lake"]
+    root = cast("Path", ws.lake.root)
     for name, member in members.items():
-        target = Path(ws.lake.root).joinpath(*name.split("/"))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}-restore.tmp")
-        try:
-            with temporary.open("wb") as f:
-                f.writelines(archive.chunks(member))
-                f.flush()
-                os.fsync(f.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        _put(root.joinpath(*name.split("/")), archive.chunks(member), 0o644)
     for name, path in list(ws.lake.everything()):
         if name not in members and _is_ours(name):
             path.unlink(missing_ok=True)
     report.parts.append(("lake", len(members), f"files in {ws.lake.root}"))
+
+
+def _put(path: Path, chunks: Iterable[bytes], mode: int) -> None:
+    """Replaces a file as a whole, on disk for good."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-restore{TEMPORARY_SUFFIX}")
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as f:
+            f.writelines(chunks)
+            f.flush()
+            os.fsync(f.fileno())
+        temporary.replace(path)
+        fsync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _is_ours(name: str) -> bool:
