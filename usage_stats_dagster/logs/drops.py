@@ -38,7 +38,7 @@ def dropped(counted: pl.DataFrame, rows: pl.DataFrame, lines: pl.Series, limit: 
     no_hits = no_hits.sort("line")
     places = (no_hits["line"] - rows["line"][0]).cast(pl.UInt32)
     about = rows.select("matched", "time", "referrer", *_WORDS)[places].with_columns(
-        no_hits["outcome"], raw=lines.gather(places).str.slice(0, SHOWN)
+        no_hits["outcome"], raw=lines.gather(places).str.slice(0, 4 * SHOWN)
     )
     asked = pl.concat_str(*(pl.col(w).cast(pl.String) for w in _WORDS), separator=" ", ignore_nulls=True)
     why = (
@@ -50,9 +50,10 @@ def dropped(counted: pl.DataFrame, rows: pl.DataFrame, lines: pl.Series, limit: 
     )
     readable = pl.col("matched") & (pl.col("outcome") != "invalid")
     text = about.select(
-        pl.when(readable).then(pl.concat_str(why, asked).str.slice(0, SHOWN)).otherwise("raw")
+        pl.when(readable).then(pl.concat_str(why, asked).str.slice(0, 4 * SHOWN)).otherwise("raw")
     ).to_series()
-    shown = pl.Series("text", [blot(t or "") for t in text.to_list()], pl.String)
+    # Cut afterwards: half an address is none to `blot`.
+    shown = pl.Series("text", [blot(t or "")[:SHOWN] for t in text.to_list()], pl.String)
     return no_hits.select("day", "outcome", "line").with_columns(shown)
 
 

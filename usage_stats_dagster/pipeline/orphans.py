@@ -9,11 +9,13 @@ site's documents, a file that is none of ours, everything when the lake seems to
 from __future__ import annotations
 
 import re
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
+from pathlib import Path
 
 import polars as pl
 from sqlalchemy.engine import RowMapping
@@ -51,15 +53,17 @@ class Orphan:
 def orphans(ws: Workspace) -> list[Orphan]:
     """All of them, the lake's first. Walks the whole lake and asks the index once."""
     days = {(r["idsite"], r["day"]): r for r in ws.ledger.statuses()}
-    temporaries = {str(p): p for p in ws.lake.temporaries()}
+    temporaries = ws.lake.temporaries()
+    # In a bucket these are uploads that nobody finished: the next writer ends them, and their keys may hold good files.
     found = [
-        Orphan("lake", f"{p}: left by a killed writer", partial(p.unlink, missing_ok=True))
-        for p in temporaries.values()
+        Orphan("lake", f"{p}: left by a killed writer", partial(_remove, p) if isinstance(p, Path) else None)
+        for p in temporaries
     ]
+    inside = {str(p) for p in temporaries if isinstance(p, Path)}
     folders: dict[tuple[str, int, date], dict[str, Location]] = defaultdict(dict)
     side: list[tuple[str, int, str, Location]] = []
     for name, path in ws.lake.everything():
-        if str(path) in temporaries or name == LEASE:
+        if name == LEASE or any(f"{path}/".startswith(f"{p}/") for p in inside):
             continue
         day, beside = DAY_FILE.match(name), _SIDE.match(name)
         if day and (day[1] in _TABLES or day[1] == HITS.name):
@@ -69,6 +73,13 @@ def orphans(ws: Workspace) -> list[Orphan]:
         elif not _DECISIONS.match(name):
             found.append(Orphan("lake", f"{path}: no file of this program; left alone"))
     return [*found, *_of_logs(ws, folders, side), *_of_days(ws, folders, days), *_of_index(ws, folders, days)]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _of_logs(

@@ -26,6 +26,7 @@ from usage_stats_dagster.ledger.tables import DayStatus
 from usage_stats_dagster.logs.identity import read_head
 from usage_stats_dagster.pipeline import imports, status
 from usage_stats_dagster.pipeline.decisions import remembered
+from usage_stats_dagster.pipeline.figures import day_counts
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.schemas import DOCUMENTS, EVENTS, HITS, METRICS, METRICS_TABLE, VISITS
 
@@ -152,9 +153,8 @@ def _reached(
     documents = ws.lake.manifest(DOCUMENTS, idsite, first)
     if metrics is not None and documents is not None and _follows(events, metrics, documents):
         reached = DayStatus.CALCULATED
-        figures = {m: metrics.counts[m] for m in (*METRICS, "searches")}
-        values["counts"] |= {**figures, "documents": documents.rows}
-        values["rules_version"] = documents.rules_version
+        values["counts"] |= day_counts(metrics, documents)
+        values["rules_version"] = metrics.rules_version
         have = indexed.get((idsite, first), {"documents": 0, **dict.fromkeys(METRICS, 0)})
         if have["documents"] == documents.rows and all(have[m] == documents.counts[m] for m in METRICS):
             reached = DayStatus.DONE

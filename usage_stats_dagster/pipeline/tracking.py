@@ -106,7 +106,14 @@ class _Stale:
         return sum(i.hits for i in self.inputs)
 
     def commit(
-        self, ws: Workspace, visits: TableWriter, events: TableWriter, *, robots: int, rules: Mapping[str, int], head: str
+        self,
+        ws: Workspace,
+        visits: TableWriter,
+        events: TableWriter,
+        *,
+        robots: int,
+        rules: Mapping[str, int],
+        head: str,
     ) -> tuple[Manifest, Manifest]:
         """Puts both tables in place, events last: their manifest says that both are whole.
 
@@ -124,6 +131,10 @@ class _Stale:
             ws.lake.commit(visits, Manifest(VISITS.name, *where, inputs=used, counts=of_visits)),
             ws.lake.commit(events, Manifest(EVENTS.name, *where, inputs=used, counts=of_events)),
         )
+
+
+_Piece = tuple[_Stale, pl.DataFrame, pl.DataFrame, pl.DataFrame, int, dict[str, int]]
+"""A site's day of several: visits, events, first events, visits of robots, events of robots by rule."""
 
 
 def _track_together(ws: Workspace, stale: Sequence[_Stale], seconds: int) -> Iterator[tuple[Manifest, Manifest]]:
@@ -147,9 +158,8 @@ def _track_together(ws: Workspace, stale: Sequence[_Stale], seconds: int) -> Ite
     robots = [sum(of.values()) for of in _by_rule(visits, n)]
     rules = _by_rule(events, n)
     pieces = zip(stale, parts(visits, SITE_DAY, n), parts(events, SITE_DAY, n), heads, robots, rules, strict=True)
-    Piece = tuple[_Stale, pl.DataFrame, pl.DataFrame, pl.DataFrame, int, dict[str, int]]
 
-    def write(piece: Piece) -> tuple[Manifest, Manifest]:
+    def write(piece: _Piece) -> tuple[Manifest, Manifest]:
         s, v, e, head, robots, rules = piece
         with (
             ws.lake.writer(VISITS, s.site.id, s.day) as of_visits,

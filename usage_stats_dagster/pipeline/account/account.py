@@ -10,7 +10,6 @@ a run ended in between) the difference is a row of its own with its name: it clo
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -25,7 +24,6 @@ from usage_stats_dagster.pipeline.account.sent import sent_of, waiting_messages
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.schemas import EVENTS, METRICS, METRICS_TABLE, VISITS, Table
 
-_AT_ONCE = 8
 NO_RULE = "(by a rule that was not kept: the day was made by an older version)"
 
 
@@ -56,15 +54,11 @@ class Manifests:
     _read: dict[tuple[str, date], Manifest | None] = field(default_factory=dict)
 
     def fetch(self, table: Table, days: Iterable[date]) -> dict[date, Manifest]:
-        """Those that there are; several at a time, for a lake that is far away."""
+        """Those that there are."""
         wanted = sorted(set(days))
         new = [d for d in wanted if (table.name, d) not in self._read]
-        if len(new) > _AT_ONCE:
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
-                found = list(pool.map(lambda d: self.ws.lake.manifest(table, self.idsite, d), new))
-        else:
-            found = [self.ws.lake.manifest(table, self.idsite, d) for d in new]
-        self._read.update({(table.name, d): m for d, m in zip(new, found, strict=True)})
+        found = self.ws.lake.manifests(table, self.idsite, new) if new else {}
+        self._read.update({(table.name, d): found.get(d) for d in new})
         return {d: m for d in wanted if (m := self._read[table.name, d]) is not None}
 
 
