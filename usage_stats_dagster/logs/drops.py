@@ -53,7 +53,7 @@ def dropped(counted: pl.DataFrame, rows: pl.DataFrame, lines: pl.Series, limit: 
         pl.when(readable).then(pl.concat_str(why, asked).str.slice(0, 4 * SHOWN)).otherwise("raw")
     ).to_series()
     # Cut afterwards: half an address is none to `blot`.
-    shown = pl.Series("text", [blot(t or "")[:SHOWN] for t in text.to_list()], pl.String)
+    shown = pl.Series("text", [blot(t or "", SHOWN) for t in text.to_list()], pl.String)
     return no_hits.select("day", "outcome", "line").with_columns(shown)
 
 

@@ -139,4 +139,4 @@ def _dropped(ws: Workspace, idsite: int, day: date, rows: int) -> Iterator[tuple
 
 def _said(row: dict[str, Any]) -> str:
     words = (row["http_status"], row["http_method"], row["action_url"] or row["action_name"])
-    return blot(" ".join(str(w) for w in words if w is not None)[:SHOWN])
+    return blot(" ".join(str(w) for w in words if w is not None), SHOWN)
