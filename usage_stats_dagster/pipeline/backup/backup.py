@@ -185,7 +185,7 @@ def _report(archive: ArchiveWriter, contents: dict[str, Any], report: BackupRepo
             "without the lake (--lake): the ledger fits the lake of this moment, which needs a backup of its own"
         )
     if contents["index"] != INDEX:
-        text = "the index is not in the archive: `usage-stats run --from … --to …` fills it from the lake's documents"
+        text = "the index is not in the archive: `usage-stats reindex` fills it from the lake's documents"
         report.notes.append(text)
 
 

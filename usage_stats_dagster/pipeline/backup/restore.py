@@ -111,7 +111,7 @@ def _restore(ws: Workspace, archive: Archive, report: RestoreReport, *, with_lak
         _index(ws, archive)
         report.parts.append(("index", 1, ws.settings.index.path))
     else:
-        report.notes.append("the index is not of the archive: `usage-stats run --from … --to …` fills it from the lake")
+        report.notes.append("the index is not of the archive: `usage-stats reindex` fills it from the lake")
     names = {t: f"{LEDGER}/{t}.ndjson" for t in archive.contents["ledger"]["tables"]}
     counts = dump.load(ws.ledger, {t: archive.lines(n) for t, n in names.items() if n in archive})
     report.parts.append(("ledger", sum(counts.values()), f"rows in {ws.ledger.url_without_password}"))
