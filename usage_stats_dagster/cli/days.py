@@ -1,10 +1,11 @@
-"""The commands about days and logs: `status`, `account`, `logs`, `rejects`, `day`, `doctor`.
+"""The commands about days and logs: `status`, `logs`, `day`.
 
 What belongs here: their options and tables. What does not: the decisions behind them (`pipeline/`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ import typer
 
 from usage_stats_dagster.cli.common import open_workspace, window_option
 from usage_stats_dagster.cli.failures import failures
-from usage_stats_dagster.cli.output import CommandError, Format, UsageError, emit, fail, failing
+from usage_stats_dagster.cli.output import CommandError, Format, UsageError, emit, failing
 from usage_stats_dagster.cli.reads import parse_day, parse_sites
 from usage_stats_dagster.cli.rules import show_stale
 
@@ -45,10 +46,6 @@ _VOLUMES = ("events", "robots", "visits", "views", "downloads", "searches")
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command("status")(status_command)
-    app.command("account")(account_command)
-    app.command("rejects")(rejects_command)
-    app.command("unmapped")(unmapped_command)
-    app.command("doctor")(doctor_command)
     logs = typer.Typer(
         help="The logs: which are imported, which wait, and what an operator says of one.", invoke_without_command=True
     )
@@ -71,18 +68,32 @@ def status_command(
     """How far each site's day has come: queue, partial, loaded, pretable, calculated, done."""
     format = Format.json if json else format
     with failing(*failures(), as_json=format is Format.json):
-        sites = parse_sites(site)
+        ws, sites = open_workspace(), parse_sites(site)
         if stale:
-            show_stale(
-                open_workspace(), list(sites) if sites else None, *window_option(day, first, last), format, output
-            )
+            show_stale(ws, list(sites) if sites else None, *window_option(day, first, last), format, output)
             return
-        frame = status_frame(open_workspace(), list(sites) if sites else None, *window_option(day, first, last))
+        frame = status_frame(ws, list(sites) if sites else None, *window_option(day, first, last))
         if not frame.height and format is Format.table:
             typer.echo("no day is known yet: put logs into logs/<site id>/ and say `usage-stats run`", err=True)
             return
         counts = frame.group_by("status").len().sort("len", descending=True)
-        emit(frame, format, title="Days", out=output, note=", ".join(f"{n} {s}" for s, n in counts.iter_rows()))
+        emit(
+            frame,
+            format,
+            title="Days",
+            out=output,
+            note="\n".join([", ".join(f"{n} {s}" for s, n in counts.iter_rows()), *_sending_waits(ws, sites)]),
+        )
+
+
+def _sending_waits(ws: Workspace, sites: Sequence[int] | None) -> list[str]:
+    """Sites whose sending to Matomo waits, and why."""
+    if not ws.settings.matomo.send:
+        return []
+    from usage_stats_dagster.matomo.positions import Positions  # noqa: PLC0415
+
+    messages = sorted(Positions(ws.ledger).messages().items())
+    return [f"site {s}: sending to Matomo waits: {m}" for s, m in messages if sites is None or s in sites]
 
 
 def status_frame(ws: Workspace, sites: list[int] | None, first: date | None, last: date | None) -> pl.DataFrame:
@@ -131,31 +142,6 @@ def volumes_frame(
         ],
         schema=schema,
     )
-
-
-def account_command(
-    day: str | None = DayOption, first: str | None = FromOption, last: str | None = ToOption, site: list[str] | None = SiteOption,
-    format: Format = FormatOption, json: bool = JsonOption, output: Path | None = OutputOption,
-) -> None:  # fmt: skip
-    """The accounting from lines to documents; exit code 1 when a sum does not close."""
-    from usage_stats_dagster.pipeline.account import account  # noqa: PLC0415
-
-    format = Format.json if json else format
-    with failing(*failures(), as_json=format is Format.json):
-        sites = parse_sites(site)
-        a, b = window_option(day, first, last)
-        result = account(open_workspace(), sites=list(sites) if sites else None, first=a, last=b)
-        if not result.table.height and format is Format.table:
-            typer.echo("nothing to account for yet", err=True)
-            return
-        table = result.table
-        if format is Format.table:
-            table = table.pivot("idsite", index=["stage", "what"], values="count", sort_columns=True)
-            table = table.rename({c: f"site {c}" for c in table.columns if c.isdigit()})
-        note = "\n".join([*result.notes, "every sum closes" if result.closes else "NOT CLOSED:", *result.open_sums])
-        emit(table, format, title="From lines to documents", out=output, note=note)
-        if not result.closes:
-            fail("the accounting does not close: " + "; ".join(result.open_sums), as_json=format is Format.json)
 
 
 def waiting_logs(ws: Workspace, sites: list[int] | None) -> list[tuple[str, str]]:
@@ -227,94 +213,17 @@ def _decide_log(path: Path, decision: str, then: str) -> None:
         if not rows:
             msg = f"{path} was never looked at: `usage-stats logs` lists the paths that are known"
             raise CommandError(msg)
-        with ws.ledger.write() as c:
-            for r in rows:
-                ws.ledger.put_path(c, r["idsite"], r["path"], decision=decision)
+        from usage_stats_dagster.pipeline.decisions import remember_path  # noqa: PLC0415
         from usage_stats_dagster.pipeline.status import refresh  # noqa: PLC0415
 
         with ws.writing():
+            for r in rows:
+                remember_path(ws.lake, r["idsite"], r["path"], decision)
+            with ws.ledger.write() as c:
+                for r in rows:
+                    ws.ledger.put_path(c, r["idsite"], r["path"], decision=decision)
             refresh(ws, [(r["idsite"], r["log_date"]) for r in rows if r["log_date"]], {r["idsite"] for r in rows})
         typer.echo(f"{path}: {then}")
-
-
-def rejects_command(
-    site: list[str] | None = SiteOption, top: int = typer.Option(50, "--top", min=1, help="So many lines."),
-    format: Format = FormatOption, json: bool = JsonOption, output: Path | None = OutputOption,
-) -> None:  # fmt: skip
-    """Lines that no format could read: log, line number, reason and first characters (IPs masked)."""
-    from usage_stats_dagster.pipeline.log_import import side_file  # noqa: PLC0415
-
-    format = Format.json if json else format
-    with failing(*failures(), as_json=format is Format.json):
-        ws = open_workspace()
-        sites = parse_sites(site)
-        frames = []
-        for r in ws.ledger.logs():
-            if sites and r["idsite"] not in sites:
-                continue
-            source = ws.lake.source(side_file(ws.lake, "rejects", r["idsite"], r["identity"], "parquet"))
-            if source is not None:
-                frames.append(
-                    pl.read_parquet(source).select(
-                        pl.lit(r["idsite"]).alias("idsite"), pl.lit(r["path"]).alias("log"), pl.all()
-                    )
-                )
-        table = (
-            pl.concat(frames)
-            if frames
-            else pl.DataFrame(
-                schema={
-                    "idsite": pl.Int32,
-                    "log": pl.String,
-                    "line": pl.Int64,
-                    "reason": pl.String,
-                    "length": pl.Int64,
-                    "head": pl.String,
-                }
-            )
-        )
-        emit(
-            table.head(top),
-            format,
-            title="Rejected lines",
-            out=output,
-            note=f"{table.height:,} in all" if table.height > top else None,
-        )
-
-
-def unmapped_command(
-    day: str | None = DayOption,
-    first: str | None = FromOption,
-    last: str | None = ToOption,
-    site: list[str] | None = SiteOption,
-    top: int = typer.Option(20, "--top", min=1, help="So many a site."),
-    format: Format = FormatOption,
-    json: bool = JsonOption,
-    output: Path | None = OutputOption,
-) -> None:
-    """Content that no item rule knows, by the shape of its URL: what is missing from the figures of items."""
-    from usage_stats_dagster.pipeline.unmapped import unmapped_urls  # noqa: PLC0415
-
-    format = Format.json if json else format
-    with failing(*failures(), as_json=format is Format.json):
-        ws = open_workspace()
-        statuses = ws.ledger.statuses(parse_sites(site), *window_option(day, first, last))
-        frames = []
-        for idsite in sorted({r["idsite"] for r in statuses}):
-            found = unmapped_urls(ws, idsite, [r["day"] for r in statuses if r["idsite"] == idsite], top)
-            frames.append(found.select(pl.lit(idsite, pl.Int32).alias("idsite"), pl.all()))
-        table = (
-            pl.concat(frames)
-            if frames
-            else pl.DataFrame(schema={"idsite": pl.Int32, "shape": pl.String, "count": pl.Int64})
-        )
-        emit(
-            table,
-            format,
-            title="Content without an item",
-            out=output,
-            note="docs/adding-a-platform.md says how to write a rule",
-        )
 
 
 def lost_command(
@@ -353,16 +262,3 @@ def _decide_day(day: str, site: int, decision: str | None, reason: str | None) -
             raise CommandError(msg)
         decide(ws, site, d, decision, reason)
         typer.echo(f"site {site}, {d}: {decision or 'reopened'}; `usage-stats run` makes its figures")
-
-
-def doctor_command(format: Format = FormatOption, json: bool = JsonOption) -> None:
-    """Looks at settings, folders, ledger, lake and index, and says what does not fit together."""
-    from usage_stats_dagster.pipeline.doctor import examine  # noqa: PLC0415
-
-    format = Format.json if json else format
-    with failing(*failures(), as_json=format is Format.json):
-        table = examine(open_workspace())
-        emit(table, format, title="Doctor")
-        wrong = table.filter(pl.col("state") == "wrong")
-        if wrong.height:
-            fail(f"{wrong.height} findings need a hand", as_json=format is Format.json)

@@ -10,7 +10,19 @@ from __future__ import annotations
 import typer
 
 from usage_stats_dagster import __version__
-from usage_stats_dagster.cli import days, output, reads, reindex, replay, rules, run, serve, warnings
+from usage_stats_dagster.cli import (
+    accounting,
+    days,
+    output,
+    reads,
+    reindex,
+    replay,
+    rules,
+    run,
+    serve,
+    upkeep,
+    warnings,
+)
 from usage_stats_dagster.mirror import cli as mirror
 
 app = typer.Typer(
@@ -38,6 +50,8 @@ def options(
 
 run.register(app)
 days.register(app)
+accounting.register(app)
+upkeep.register(app)
 reads.register(app, days.volumes_frame)
 mirror.register(app)
 replay.register(app)

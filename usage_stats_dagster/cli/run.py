@@ -118,7 +118,7 @@ def demo_command(
 
 
 def _demo(folder: Path, days: int) -> None:
-    from usage_stats_dagster.cli.days import account_command  # noqa: PLC0415
+    from usage_stats_dagster.cli.accounting import By, account_command  # noqa: PLC0415
     from usage_stats_dagster.samples.world import make_sample  # noqa: PLC0415
 
     mark = folder / ".usage-stats-demo"
@@ -144,7 +144,9 @@ def _demo(folder: Path, days: int) -> None:
 
         items(top=10)
         typer.echo()
-        account_command(day=None, first=None, last=None, site=None, format=Format.table, json=False, output=None)
+        account_command(
+            day=None, first=None, last=None, site=None, by=By.site, examples=False, format=Format.table, json=False, output=None
+        )  # fmt: skip
     finally:
         os.chdir(home)
     me = Path(sys.argv[0])

@@ -9,6 +9,7 @@ import dagster as dg
 import polars as pl
 
 from usage_stats_dagster.defs.common import SitesConfig, asset_options, balance, days_of, markdown, row_count
+from usage_stats_dagster.ledger import counts
 from usage_stats_dagster.ledger.tables import DayStatus, LogStatus
 from usage_stats_dagster.pipeline import status
 from usage_stats_dagster.pipeline.imports import find, import_logs
@@ -80,8 +81,7 @@ def imported_logs(
 
 def _sites(ws: Workspace, config: SitesConfig) -> list[int]:
     return sorted(
-        set(config.sites or find(ws).sites)
-        | ({r["idsite"] for r in ws.ledger.statuses()} if config.sites is None else set())
+        set(config.sites or find(ws).sites) | (set(counts.sites(ws.ledger)) if config.sites is None else set())
     )
 
 

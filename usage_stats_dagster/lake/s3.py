@@ -139,7 +139,8 @@ class S3Storage:
 
     def walk(self, folder: Location) -> Iterator[Location]:
         """Every object below, a thousand a request."""
-        yield from self._list(f"{_key(folder)}/")
+        key = _key(folder)
+        yield from self._list(f"{key}/" if key else "")
 
     def _list(self, prefix: str, **more: Any) -> Iterator[Location]:  # noqa: ANN401
         page: dict[str, Any] = {}

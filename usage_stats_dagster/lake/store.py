@@ -37,6 +37,9 @@ PART = "part-0.parquet"
 MANIFEST = "_manifest.json"
 _FILTERED = 3
 _AT_ONCE = 8
+DAY_FILE = re.compile(r"^(\w+)/idsite=(\d+)/year=(\d+)/month=(\d+)/day=(\d+)/([^/]+)$")
+"""A file of a site's day, by its path below the root: table, site, year, month, day, name."""
+
 _DAY_FOLDER = re.compile(r"year=(\d+)/month=(\d+)/day=(\d+)$")
 
 
@@ -245,6 +248,17 @@ class Lake:
         """Every file of the table, or of a site in it. For `doctor`: it grows with history."""
         base = self.root / table.name
         return self._storage.walk(base if idsite is None else base / f"idsite={idsite}")
+
+    def everything(self) -> Iterator[tuple[str, Location]]:
+        """Every file, with its path below the root, in order. For `doctor` and `backup`: it grows with history."""
+        below = len(str(self.root).rstrip("/")) + 1
+        yield from ((str(f)[below:], f) for f in self._storage.walk(self.root))
+
+    def site_days(self, *tables: Table) -> set[tuple[int, date]]:
+        """The site-days that any of the tables has a file of. Walks the lake, as `everything` does."""
+        names = {t.name for t in tables}
+        found = (DAY_FILE.match(name) for name, _ in self.everything())
+        return {(int(m[2]), date(*map(int, m.group(3, 4, 5)))) for m in found if m and m[1] in names}
 
     def temporaries(self) -> list[Location]:
         """What killed writers left behind: temporary files and folders, unfinished uploads."""

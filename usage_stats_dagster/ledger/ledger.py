@@ -72,6 +72,11 @@ class Ledger:
         except (DBAPIError, OSError) as e:
             raise _explained(url, "opened", e) from e
 
+    @property
+    def url_without_password(self) -> str:
+        """The URL as it may be shown."""
+        return sa.engine.make_url(self.url).render_as_string(hide_password=True)
+
     @contextmanager
     def write(self, *, durable: bool = False) -> Iterator[Connection]:
         """One transaction; a `durable` one outlasts a power cut (SQLite's WAL may else lose the last ones, unbroken)."""
@@ -83,6 +88,15 @@ class Ledger:
 
     def _connect(self, *, write: bool = False, durable: bool = False) -> Connection:
         return self._engine.connect().execution_options(**{_WRITES: write, _DURABLE: durable})
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """The whole ledger as it is in this moment, however long it is read and whoever writes meanwhile."""
+        with self._engine.connect() as c:
+            if c.dialect.name != "sqlite":  # whose transactions see one moment anyhow
+                c.execution_options(isolation_level="REPEATABLE READ")
+            c.execute(sa.select(log_file.c.id).limit(1)).all()  # the moment is that of the first question
+            yield c
 
     def rows(self, query: sa.Select[Any]) -> Sequence[RowMapping]:
         """All rows of a query."""

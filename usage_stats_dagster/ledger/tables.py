@@ -145,7 +145,7 @@ date_status = sa.Table(
         comment="the next day's head_hash that the figures were made with",
     ),
     sa.Column("rules_version", sa.String(16)),
-    sa.Column("counts", sa.JSON, comment="rows and sums by stage, for volumes and the status table"),
+    sa.Column("counts", sa.JSON(none_as_null=True), comment="rows and sums by stage, for volumes and the status table"),
     sa.Column("message", sa.Text),
     sa.Column("updated_at", sa.DateTime, nullable=False),
 )

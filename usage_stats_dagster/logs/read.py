@@ -21,6 +21,7 @@ from usage_stats_dagster import schemas
 from usage_stats_dagster.logs import outcomes, sniff
 from usage_stats_dagster.logs.addresses import blot
 from usage_stats_dagster.logs.blocks import BLOCK_BYTES, Block, BlockReader, LongLine
+from usage_stats_dagster.logs.drops import DROPS, EXAMPLES, SHOWN, dropped
 from usage_stats_dagster.logs.formats.base import LogFormat
 from usage_stats_dagster.logs.hits import Lookups, Visitors, to_hits
 from usage_stats_dagster.logs.lines import LONGEST_LINE, Lines
@@ -36,12 +37,13 @@ SAMPLE_LEAST = 1024
 _AT_WORK = 2
 _SNIFFED_LINES = 500
 _SNIFFED_BYTES = 1 << 20
-_SHOWN = 200
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How to read a log. `key` is the secret of visitor ids; `prefix_at` asks for the hash of that many first bytes."""
+    """How to read a log. `key` is the secret of visitor ids; `prefix_at` asks for the hash of that many first bytes;
+    `every_drop` for all lines that are no hits, instead of the first few of each day and outcome.
+    """
 
     site: Site
     settings: Settings
@@ -50,6 +52,7 @@ class ReadOptions:
     whole_lines_only: bool = False
     prefix_at: int | None = None
     block_bytes: int = BLOCK_BYTES
+    every_drop: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,14 @@ class LogBlock:
 
     `hits`: schemas.HITS without log_identity, and `day`. `outcomes`: day (null where the line has no date), outcome, lines;
     their sum is the block's number of lines. `rejects`: schemas.REJECTS. `sample`: UInt64 hashes of lines, of which
-    `sample_of` makes the log's.
+    `sample_of` makes the log's. `drops`: DROPS, lines that are no hits, as ReadOptions.every_drop says.
     """
 
     hits: pl.DataFrame
     outcomes: pl.DataFrame
     rejects: pl.DataFrame
     sample: pl.Series
+    drops: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -196,7 +200,7 @@ class LogReader:
             outcome=outcomes.of_content(self._options.settings.platform.start_date)
         )
         counted = pl.concat(
-            [rows.filter(pl.col("outcome").is_not_null()).select("day", "outcome"), content.select("day", "outcome")]
+            [f.select("day", "outcome", "line") for f in (rows.filter(pl.col("outcome").is_not_null()), content)]
         )
         hits = to_hits(
             content.filter(pl.col("outcome") == "hit"),
@@ -204,7 +208,13 @@ class LogReader:
             store_ips=self._options.settings.rules.store_ips,
         )
         times = rows.select(pl.col("time").min().alias("first"), pl.col("time").max().alias("last")).row(0)
-        made = LogBlock(hits, _count(counted), _rejects(rows, lines.whole), _sampled(hashes.drop_nulls()))
+        made = LogBlock(
+            hits,
+            _count(counted),
+            _rejects(rows, lines.whole),
+            _sampled(hashes.drop_nulls()),
+            dropped(counted, rows, lines.whole, None if self._options.every_drop else EXAMPLES),
+        )
         return made, [t for t in times if t is not None]
 
     def _rows(self, lines: Lines, block: Block, log_format: LogFormat | None, state: str | None) -> pl.DataFrame:
@@ -262,17 +272,19 @@ def _count(counted: pl.DataFrame) -> pl.DataFrame:
 
 
 def _too_long(long_line: LongLine) -> LogBlock:
+    head = blot(long_line.head, SHOWN)
     reject = {
         "line": [long_line.line],
         "reason": ["too_long"],
         "length": [long_line.length],
-        "head": [blot(long_line.head, _SHOWN)],
+        "head": [head],
     }
     return LogBlock(
         pl.DataFrame(schema={**{c: t for c, t in schemas.HITS.columns.items() if c != "log_identity"}, "day": pl.Date}),
         pl.DataFrame({"day": [None], "outcome": ["invalid"], "lines": [1]}, schema=_COUNTS),
         pl.DataFrame(reject, schema=schemas.REJECTS.schema),
         pl.Series("sample", [], pl.UInt64),
+        pl.DataFrame([(None, "invalid", long_line.line, head)], schema=DROPS, orient="row"),
     )
 
 
@@ -292,8 +304,8 @@ def _rejects(rows: pl.DataFrame, lines: pl.Series) -> pl.DataFrame:
             .otherwise(pl.lit("no_match"))
             .alias("reason"),
             pl.col("text").str.len_bytes().cast(pl.Int64).alias("length"),
-            pl.col("text").str.slice(0, 2 * _SHOWN).alias("head"),
+            pl.col("text").str.slice(0, 2 * SHOWN).alias("head"),
         )
     )
-    heads = [blot(h, _SHOWN) for h in invalid.get_column("head").to_list()]
+    heads = [blot(h, SHOWN) for h in invalid.get_column("head").to_list()]
     return invalid.with_columns(pl.Series("head", heads, pl.String))

@@ -109,18 +109,28 @@ def figures(
     return Figures(added, countries, _reasons(marked, keys))
 
 
-def mark(events: Frame, visits: Frame, tail: Frame, *, rules: RulesSection, keys: Sequence[str] = ()) -> Frame:
-    """The events (keys, MARKED_COLUMNS) with their kind, country and drop codes; the tail's are gone again."""
+def mark(
+    events: Frame,
+    visits: Frame,
+    tail: Frame,
+    *,
+    rules: RulesSection,
+    keys: Sequence[str] = (),
+    more: Sequence[str] = (),
+) -> Frame:
+    """The events (keys, MARKED_COLUMNS, and `more` of theirs) with their kind, country and drop codes; the tail's are gone again."""
+    columns = list(dict.fromkeys((*keys, *EVENT_COLUMNS, *more)))
     both = nw.concat(
         [
-            events.select(*keys, *EVENT_COLUMNS).with_columns(in_tail=nw.lit(value=False)),
-            tail.select(*keys, *EVENT_COLUMNS).with_columns(in_tail=nw.lit(value=True)),
+            events.select(columns).with_columns(in_tail=nw.lit(value=False)),
+            tail.select(columns).with_columns(in_tail=nw.lit(value=True)),
         ]
     )
     joined = both.join(visits.select(*keys, *VISIT_COLUMNS), on=[*keys, "idvisit"], how="left").with_columns(
         country=c("location_country").fill_null(NO_COUNTRY)
     )
-    return steps.apply(steps.with_kind(joined), rules, keys).filter(~c("in_tail")).select(*keys, *MARKED_COLUMNS)
+    marked = steps.apply(steps.with_kind(joined), rules, keys).filter(~c("in_tail"))
+    return marked.select(list(dict.fromkeys((*keys, *MARKED_COLUMNS, *more))))
 
 
 def combine(parts: Sequence[Figures], keys: Sequence[str] = ()) -> Figures:

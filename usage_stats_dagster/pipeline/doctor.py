@@ -1,87 +1,121 @@
-"""`usage-stats doctor`: do settings, ledger, lake and index fit together?
+"""`usage-stats doctor`: do settings, ledger, lake and index fit together, and is there anything that nobody needs?
 
-What belongs here: looking, and saying what to do. What does not: mending (a run mends what a crash left behind).
+What belongs here: looking, saying what to do, and doing what `--fix` may do. What does not: what is an orphan
+(`orphans.py`), the ledger made anew (`rebuild.py`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+
 import polars as pl
 
-from usage_stats_dagster.index.interface import Selection
+from usage_stats_dagster.index.interface import EVERYTHING
 from usage_stats_dagster.lake.storage import Location
+from usage_stats_dagster.ledger import counts, repair
 from usage_stats_dagster.ledger.tables import DayStatus
 from usage_stats_dagster.pipeline.imports import find
+from usage_stats_dagster.pipeline.orphans import orphans
+from usage_stats_dagster.pipeline.rebuild import Finding, rebuild
 from usage_stats_dagster.pipeline.workspace import Workspace
-from usage_stats_dagster.schemas import DOCUMENTS, EVENTS, HITS, METRICS_TABLE, VISITS
+from usage_stats_dagster.schemas import DOCUMENTS, EVENTS, HITS, METRICS, METRICS_TABLE, VISITS
 from usage_stats_dagster.settings import config_path
 
-_SCHEMA = pl.Schema({"what": pl.String, "state": pl.String, "finding": pl.String})
+SCHEMA = pl.Schema({"what": pl.String, "state": pl.String, "finding": pl.String})
+"""One row a finding; state is ok, note, wrong (needs a hand) or fixed."""
+
+BadHits = tuple[int, str, str, Location]
+"""Site, identity and path of a log whose hits are not what the ledger says, and the file."""
 
 
 def examine(ws: Workspace) -> pl.DataFrame:
-    """One row a finding (what, state, finding); state is ok, note or wrong."""
-    rows: list[tuple[str, str, str]] = []
+    """Looks at everything and changes nothing."""
+    rows: list[Finding] = []
     config = config_path()
     rows.append(("settings", "ok", str(config) if config else "no usage_stats.toml: defaults"))
     found = find(ws)
     rows.append(("logs", "ok" if found.logs else "note", f"{len(found.logs)} files of {len(found.sites)} sites"))
     rows += [("logs", "wrong", f"{p}: {m}") for p, m in found.problems]
-    rows.append(("ledger", "ok", ws.settings.ledger.url))
+    rows.append(("ledger", "ok", ws.ledger.url_without_password))
     rows.append(("lake", "ok", str(ws.lake.root)))
-    rows += [("lake", "note", f"{p}: left by a killed run; the next run removes it") for p in ws.lake.temporaries()]
-    _hits(ws, rows)
-    _days(ws, rows)
-    return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
-
-
-def _hits(ws: Workspace, rows: list[tuple[str, str, str]]) -> None:
-    named: set[Location] = set()
-    for log in ws.ledger.logs():
-        for r in ws.ledger.log_days(log["idsite"]):
-            if r["identity"] != log["identity"] or not r["hits"]:
-                continue
-            path = ws.lake.hits_file(HITS, log["idsite"], r["day"], r["identity"])
-            named.add(path)
-            stored = ws.lake.content_hash(path)
-            if stored is None:
-                rows.append(("lake", "wrong", f"{path}: gone; touch {log['path']} and run again"))
-            elif stored != r["hits_hash"]:
-                rows.append(("lake", "wrong", f"{path}: not what was imported; touch {log['path']} and run again"))
-    orphans = [p for p in ws.lake.walk(HITS) if p.name.endswith(".parquet") and p not in named]
+    rows += [(o.where, "note", f"{o.what}{'' if o.remove is None else ' (`--fix` removes it)'}") for o in orphans(ws)]
+    bad, compared = _bad_hits(ws)
     rows += [
-        ("lake", "note", f"{p}: no log of the ledger has it; nothing counts it, it may be deleted") for p in orphans
-    ]
-    rows.append(("hits", "ok", f"{len(named)} files compared with the ledger by content"))
+        ("lake", "wrong", f"{file}: gone, or not what was imported of {path}: `usage-stats doctor --fix`, then `usage-stats run`")
+        for _, _, path, file in bad
+    ]  # fmt: skip
+    rows.append(("hits", "ok", f"{compared} files compared with the ledger by content"))
+    rows += _days(ws)
+    return _table(rows)
 
 
-def _days(ws: Workspace, rows: list[tuple[str, str, str]]) -> None:
-    done = 0
-    for r in ws.ledger.statuses():
-        if r["status"] != DayStatus.DONE:
-            continue
-        done += 1
-        site = ws.settings.site(r["idsite"])
-        first = r["day"] if site.grain == "day" else r["day"].replace(day=1)
-        for table in (VISITS, EVENTS, METRICS_TABLE, DOCUMENTS):
-            day = first if table is DOCUMENTS else r["day"]
-            manifest = ws.lake.manifest(table, r["idsite"], day)
-            if manifest is None or ws.lake.content_hash(ws.lake.part(table, r["idsite"], day)) != manifest.content_hash:
-                rows.append(
-                    (
-                        "lake",
-                        "wrong",
-                        f"site {r['idsite']}, {day}: {table.name} is missing or changed; `usage-stats run --day {r['day']}`",
-                    )
-                )
-        documents = ws.lake.manifest(DOCUMENTS, r["idsite"], first)
-        if documents is not None and site.grain == "day":
-            indexed = ws.index.totals(Selection(sites=(r["idsite"],), start=first, end=first))["documents"].item()
-            if indexed != documents.rows:
-                rows.append(
-                    (
-                        "index",
-                        "wrong",
-                        f"site {r['idsite']}, {first}: {indexed} documents, the lake has {documents.rows}; `usage-stats run --day {r['day']}`",
-                    )
-                )
-    rows.append(("days", "ok", f"{done} done days compared with lake and index"))
+def fix(ws: Workspace) -> pl.DataFrame:
+    """Removes the orphans that may be removed, and forgets logs whose hits are gone, so that the next run imports them again.
+
+    One row a thing done; things that need a hand are left to `examine`.
+    """
+    rows: list[Finding] = []
+    with ws.writing():  # what a writer has just begun is no orphan
+        for o in orphans(ws):
+            if o.remove is not None:
+                o.remove()
+                rows.append((o.where, "fixed", f"{o.what}: removed"))
+        for idsite, identity, path, file in _bad_hits(ws)[0]:
+            if Path(path).exists():
+                repair.forget_log(ws.ledger, idsite, identity)
+                rows.append(("ledger", "fixed", f"{path}: forgotten, since {file} is not what was imported; the next run reads it"))  # fmt: skip
+    return _table(rows)
+
+
+def rebuild_ledger(ws: Workspace) -> pl.DataFrame:
+    """The ledger made anew from the lake. Raises LedgerError."""
+    return _table(rebuild(ws))
+
+
+def _table(rows: Iterable[Finding]) -> pl.DataFrame:
+    return pl.DataFrame(list(rows), schema=SCHEMA, orient="row")
+
+
+def _bad_hits(ws: Workspace) -> tuple[list[BadHits], int]:
+    """Logs with hits that are missing or changed, and how many files were compared."""
+    bad: list[BadHits] = []
+    compared = 0
+    for idsite in counts.sites(ws.ledger):
+        paths = {r["identity"]: r["path"] for r in ws.ledger.logs(idsite)}
+        for day, hits in sorted(counts.hits(ws.ledger, idsite, None, None).items()):
+            for identity, wanted in hits.inputs.items():
+                file = ws.lake.hits_file(HITS, idsite, day, identity)
+                compared += 1
+                if ws.lake.content_hash(file) != wanted:
+                    bad.append((idsite, identity, paths[identity], file))
+    return bad, compared
+
+
+def _days(ws: Workspace) -> list[Finding]:
+    """Done days whose tables are missing or changed, or whose documents the index does not have."""
+    rows: list[Finding] = []
+    done = [r for r in ws.ledger.statuses() if r["status"] == DayStatus.DONE]
+    indexed = {(r["idsite"], r["period"]): r for r in ws.index.by_site(EVERYTHING, "day").iter_rows(named=True)}
+    periods: set[tuple[int, date]] = set()
+    for r in done:
+        site, day = ws.settings.site(r["idsite"]), r["day"]
+        again = f"`usage-stats run --day {day} --sites {site.id}`"
+        first = day if site.grain == "day" else day.replace(day=1)
+        tables = [(t, day) for t in (VISITS, EVENTS, METRICS_TABLE)]
+        if (site.id, first) not in periods:
+            tables.append((DOCUMENTS, first))
+        for table, at in tables:
+            manifest = ws.lake.manifest(table, site.id, at)
+            if manifest is None or ws.lake.content_hash(ws.lake.part(table, site.id, at)) != manifest.content_hash:
+                rows.append(("lake", "wrong", f"site {site.id}, {at}: {table.name} is missing or changed; {again}"))
+            elif table is DOCUMENTS:
+                have = indexed.get((site.id, first), {"documents": 0, **dict.fromkeys(METRICS, 0)})
+                expected = {"documents": manifest.rows, **{m: manifest.counts[m] for m in METRICS}}
+                wrong = ", ".join(f"{have[k]:,} {k} for {n:,}" for k, n in expected.items() if have[k] != n)
+                if wrong:
+                    rows.append(("index", "wrong", f"site {site.id}, {first}: has {wrong}; {again}"))
+        periods.add((site.id, first))
+    rows.append(("days", "ok", f"{len(done)} done days compared with lake and index"))
+    return rows

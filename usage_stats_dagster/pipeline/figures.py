@@ -322,8 +322,7 @@ def _advance(ws: Workspace, made: Sequence[tuple[_Source, Manifest]]) -> None:
     for source, docs in made:
         for day in source.asked:
             row, figures = rows.get((source.site.id, day)), source.metrics[day]
-            of_figures = {m: figures.counts[m] for m in (*METRICS, "searches")}
-            counts = of_figures | {"documents": docs.rows, **_content(figures)}
+            counts = day_counts(figures, docs)
             if row is not None and row["status"] >= DayStatus.CALCULATED:
                 have = row["counts"] or {}
                 if row["rules_version"] == figures.rules_version and have | counts == have:
@@ -332,6 +331,12 @@ def _advance(ws: Workspace, made: Sequence[tuple[_Source, Manifest]]) -> None:
             values = {"counts": counts, "rules_version": figures.rules_version}
             reached.append(Reached(source.site.id, day, to, values))
     status.advance_all(ws, reached, rows)
+
+
+def day_counts(figures: Manifest, docs: Manifest) -> dict[str, int]:
+    """What the ledger keeps of a day's metrics and of its (or its month's) documents."""
+    sums = {m: figures.counts[m] for m in (*METRICS, "searches")}
+    return {**sums, "documents": docs.rows, **_content(figures)}
 
 
 def _content(figures: Manifest) -> dict[str, int]:

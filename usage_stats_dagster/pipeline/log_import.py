@@ -24,11 +24,15 @@ from usage_stats_dagster.lake.store import Lake, LakeError
 from usage_stats_dagster.lake.writer import TableWriter
 from usage_stats_dagster.ledger.tables import LogStatus
 from usage_stats_dagster.logs.discover import FoundLog
+from usage_stats_dagster.logs.drops import first_drops
 from usage_stats_dagster.logs.identity import Head
 from usage_stats_dagster.logs.read import LogReader, ReadOptions, sample_of
 from usage_stats_dagster.schemas import HITS, REJECTS, Table
 
 _PENDING_ROWS = 1_000_000
+_MOST_DROPS = 500
+"""Examples of lines that are no hits, in a log's manifest."""
+
 COVER_SHARE = 0.05
 """A log covers a day when it has at least this share of its busiest day's lines there: less is spill over midnight."""
 
@@ -47,6 +51,7 @@ class ImportedLog:
     sample: pl.Series
     outcomes: pl.DataFrame
     robots: dict[date, int]
+    drops: pl.DataFrame
     messages: list[str] = field(default_factory=list)
 
     @property
@@ -109,7 +114,13 @@ class ImportedLog:
         }
         outcomes = self.outcomes.to_dicts()
         days = self._day_rows()
-        manifest = {"log": values, "outcomes": outcomes, "days": days, "settings": settings}
+        manifest = {
+            "log": values,
+            "outcomes": outcomes,
+            "days": days,
+            "settings": settings,
+            "drops": self.drops.to_dicts(),
+        }
         lake.put_bytes(
             side_file(lake, "imports", idsite, identity, "json"), orjson.dumps(manifest, option=orjson.OPT_SORT_KEYS)
         )
@@ -155,12 +166,14 @@ def parse_log(lake: Lake, found: FoundLog, head: Head, options: ReadOptions, pro
     rejects = lake.file_writer(REJECTS, side_file(lake, "rejects", idsite, identity, "parquet"))
     outcomes: list[pl.DataFrame] = []
     samples: list[pl.Series] = []
+    drops: list[pl.DataFrame] = []
     robots: dict[date, int] = {}
     done = 0
     try:
         for block in reader:
             outcomes.append(block.outcomes)
             samples.append(block.sample)
+            drops = [first_drops([*drops, block.drops], _MOST_DROPS)]
             with written_to(lake):
                 if block.rejects.height:
                     rejects.append(block.rejects)
@@ -182,7 +195,8 @@ def parse_log(lake: Lake, found: FoundLog, head: Head, options: ReadOptions, pro
         raise
     empty = pl.DataFrame(schema={"day": pl.Date, "outcome": pl.String, "lines": pl.Int64})
     summed = pl.concat([empty, *outcomes]).group_by("day", "outcome").agg(pl.col("lines").sum()).sort("day", "outcome")
-    return ImportedLog(found, head, reader, hits, rejects, sample_of(samples), summed, robots)
+    kept = first_drops(drops, _MOST_DROPS)
+    return ImportedLog(found, head, reader, hits, rejects, sample_of(samples), summed, robots, kept)
 
 
 def _by_day(hits: pl.DataFrame) -> Iterator[tuple[date, pl.DataFrame]]:

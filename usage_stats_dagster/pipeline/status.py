@@ -20,6 +20,7 @@ import xxhash
 from sqlalchemy.engine import RowMapping
 
 from usage_stats_dagster.ledger.tables import DayStatus, LogStatus
+from usage_stats_dagster.pipeline.decisions import remember_day
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.schemas import EVENTS, HITS
 from usage_stats_dagster.settings import Site
@@ -243,6 +244,7 @@ def advance_all(ws: Workspace, reached: Sequence[Reached], rows: dict[tuple[int,
 def decide(ws: Workspace, idsite: int, day: date, decision: str | None, reason: str | None) -> None:
     """Records the operator's word on a day (`lost`, `partial`, or None to take it back) and recomputes its status."""
     with ws.writing():
+        remember_day(ws.lake, idsite, day, decision, reason)
         with ws.ledger.write() as c:
             ws.ledger.put_status(c, idsite, day, decision=decision, reason=reason)
         refresh(ws, [(idsite, day)], [idsite])

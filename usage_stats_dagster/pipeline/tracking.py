@@ -6,6 +6,7 @@ does not: the rules (`tracker/`).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -105,20 +106,35 @@ class _Stale:
         return sum(i.hits for i in self.inputs)
 
     def commit(
-        self, ws: Workspace, visits: TableWriter, events: TableWriter, *, robots: tuple[int, int], head: str
+        self,
+        ws: Workspace,
+        visits: TableWriter,
+        events: TableWriter,
+        *,
+        robots: int,
+        rules: Mapping[str, int],
+        head: str,
     ) -> tuple[Manifest, Manifest]:
-        """Puts both tables in place, events last: their manifest says that both are whole. `robots`: visits and events of robots."""
+        """Puts both tables in place, events last: their manifest says that both are whole.
+
+        `robots`: visits of robots; `rules`: events of robots by the rule that says so.
+        """
         if events.rows != self.hits:
             msg = f"site {self.site.id}, {self.day}: {self.hits} hits gave {events.rows} events; each hit must be one event"
             raise LakeError(msg)
         used = {i.identity: i.hits_hash for i in self.inputs}
-        of_visits = {"visits": visits.rows, "robots": robots[0]}
-        of_events = {"events": events.rows, "robots": robots[1], "head_hash": head}
+        of_visits = {"visits": visits.rows, "robots": robots}
+        counts = {"events": events.rows, "robots": sum(rules.values())}
+        of_events = {**counts, "robots_by_rule": dict(rules), "head_hash": head}
         where = (self.site.id, self.day, self.mark)
         return (
             ws.lake.commit(visits, Manifest(VISITS.name, *where, inputs=used, counts=of_visits)),
             ws.lake.commit(events, Manifest(EVENTS.name, *where, inputs=used, counts=of_events)),
         )
+
+
+_Piece = tuple[_Stale, pl.DataFrame, pl.DataFrame, pl.DataFrame, int, dict[str, int]]
+"""A site's day of several: visits, events, first events, visits of robots, events of robots by rule."""
 
 
 def _track_together(ws: Workspace, stale: Sequence[_Stale], seconds: int) -> Iterator[tuple[Manifest, Manifest]]:
@@ -139,32 +155,38 @@ def _track_together(ws: Workspace, stale: Sequence[_Stale], seconds: int) -> Ite
     head = events.filter(pl.col("server_time") <= ends.gather(events[SITE_DAY])).select(SITE_DAY, *HEAD)
     n = len(stale)
     heads = parts(head, SITE_DAY, n)
-    of_robots = [_robots(t, n) for t in (visits, events)]
-    pieces = zip(stale, parts(visits, SITE_DAY, n), parts(events, SITE_DAY, n), heads, *of_robots, strict=True)
+    robots = [sum(of.values()) for of in _by_rule(visits, n)]
+    rules = _by_rule(events, n)
+    pieces = zip(stale, parts(visits, SITE_DAY, n), parts(events, SITE_DAY, n), heads, robots, rules, strict=True)
 
-    def write(piece: tuple[_Stale, pl.DataFrame, pl.DataFrame, pl.DataFrame, int, int]) -> tuple[Manifest, Manifest]:
-        s, v, e, head, *robots = piece
+    def write(piece: _Piece) -> tuple[Manifest, Manifest]:
+        s, v, e, head, robots, rules = piece
         with (
             ws.lake.writer(VISITS, s.site.id, s.day) as of_visits,
             ws.lake.writer(EVENTS, s.site.id, s.day) as of_events,
         ):
             of_visits.append(v)
             of_events.append(e)
-            return s.commit(ws, of_visits, of_events, robots=(robots[0], robots[1]), head=head_hash(head))
+            return s.commit(ws, of_visits, of_events, robots=robots, rules=rules, head=head_hash(head))
 
     yield from in_threads(write, pieces)
 
 
-def _robots(frame: pl.DataFrame, n: int) -> list[int]:
-    found = dict(frame.filter(pl.col("robot").is_not_null()).group_by(SITE_DAY).len().iter_rows())
-    return [found.get(k, 0) for k in range(n)]
+def _by_rule(frame: pl.DataFrame, n: int) -> list[dict[str, int]]:
+    """Rows of robots by the rule that says so, of each of n site-days."""
+    found: list[dict[str, int]] = [{} for _ in range(n)]
+    robots = frame.filter(pl.col("robot").is_not_null()).group_by(SITE_DAY, pl.col("robot").cast(pl.String)).len()
+    for k, rule, rows in robots.iter_rows():
+        found[k][rule] = rows
+    return found
 
 
 def _track(ws: Workspace, stale: _Stale, seconds: int) -> tuple[Manifest, Manifest]:
     site, day, total = stale.site, stale.day, stale.hits
     files = [_hits_path(ws, site.id, day, i) for i in stale.inputs]
     lookups = ws.lookups(site)
-    robots = robot_visits = 0
+    robot_visits = 0
+    by_rule: Counter[str] = Counter()
     heads: list[pl.DataFrame] = []
     with ws.lake.writer(VISITS, site.id, day) as visits, ws.lake.writer(EVENTS, site.id, day) as events:
 
@@ -174,11 +196,11 @@ def _track(ws: Workspace, stale: _Stale, seconds: int) -> tuple[Manifest, Manife
         for v, e in in_threads(track, _hits(ws, site, lookups, files, total)):
             visits.append(v)
             events.append(e)
-            robots += e.height - e["robot"].null_count()
+            by_rule.update(dict(e["robot"].drop_nulls().cast(pl.String).value_counts().iter_rows()))
             robot_visits += v.height - v["robot"].null_count()
             heads.append(head_of(e, ws.settings, day, seconds))
         head = head_hash(pl.concat(heads)) if heads else ""
-        return stale.commit(ws, visits, events, robots=(robot_visits, robots), head=head)
+        return stale.commit(ws, visits, events, robots=robot_visits, rules=by_rule, head=head)
 
 
 def shares(total: int, most: int) -> list[int]:

@@ -124,7 +124,7 @@ class Workspace:
         given = os.environ.get(SECRET_VARIABLE)
         if given:
             return given.encode()
-        path = self._state_folder() / _KEY
+        path = self.key_file
         try:
             return path.read_bytes()
         except FileNotFoundError:
@@ -142,6 +142,11 @@ class Workspace:
             finally:
                 temporary.unlink()
             return path.read_bytes()
+
+    @property
+    def key_file(self) -> Path:
+        """Where the visitors' key lies when USAGE_STATS_SECRET does not give it."""
+        return self._state_folder() / _KEY
 
     def lookups(self, site: Site) -> Lookups:
         """Robots, countries and referrers as the site sees them."""

@@ -104,7 +104,12 @@ def test_a_day_and_a_range_in_one_run_show_their_counts(tmp_path: Path, monkeypa
             instance=instance, tags=ends, run_config=quiet
         )
         assert result.success
-        assert all(c.passed for c in result.get_asset_check_evaluations())
+        evaluations = result.get_asset_check_evaluations()
+        assert all(c.passed for c in evaluations)
+        (accounting,) = (c for c in evaluations if c.check_name == "accounting_closes")
+        table = str(accounting.metadata["accounting"].value)
+        assert f"| 1 | {days[0]} | lines | read |" in table
+        assert f"| 1 | {days[1]} | documents | in the index |" in table
         shown = {
             m.asset_key.to_user_string(): m.metadata
             for m in (e.materialization for e in result.get_asset_materialization_events())

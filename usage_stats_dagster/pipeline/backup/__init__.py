@@ -1,0 +1,1 @@
+"""Everything that a platform is, in one archive, and back."""
