@@ -1,0 +1,5 @@
+"""`python -m usage_stats_dagster`: the command line, where no script is installed."""
+
+from usage_stats_dagster.cli.main import main
+
+main()
