@@ -33,6 +33,7 @@ Check = Callable[..., None]
 CHECKS: tuple[tuple[Check, tuple[st.SearchStrategy, ...]], ...] = (
     (properties.every_table_is_the_oracles, (worlds(),)),
     (properties.any_delivery_comes_to_the_same, (worlds(), st.data())),
+    (properties.any_cut_comes_to_the_same, (worlds(),)),
 )
 
 

@@ -16,13 +16,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from types import ModuleType
 
 import sqlalchemy as sa
 import zstandard
 
 from usage_stats_dagster.ledger.ledger import Ledger
+from usage_stats_dagster.logs.read import ReadOptions
+from usage_stats_dagster.pipeline import figures, imports, stage, tracking
 from usage_stats_dagster_tests.oracle.compare import differences
 from usage_stats_dagster_tests.oracle.delivery import Delivery, Step
 from usage_stats_dagster_tests.oracle.reading import readable
@@ -120,6 +123,26 @@ def _new_ledger() -> bytes:
 
 
 @contextmanager
+def cut_small(lines: int) -> Iterator[None]:
+    """A log of so many lines is several blocks, its hits several shares and buckets of visitors; site-days are made alone."""
+    small: list[tuple[ModuleType, str, object]] = [
+        (imports, "ReadOptions", partial(ReadOptions, block_bytes=300 + 25 * lines)),
+        (tracking, "SHARE_HITS", 1 + lines // 10),
+        (tracking, "BUCKET_HITS", 1 + lines // 25),
+        (figures, "BUCKET_EVENTS", 1 + lines // 8),
+        (stage, "SMALL_ROWS", 1),
+    ]
+    before = [(module, name, getattr(module, name)) for module, name, _ in small]
+    try:
+        for module, name, value in small:
+            setattr(module, name, value)
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
+
+
+@contextmanager
 def case(world: World, delivery: Delivery) -> Iterator[Case]:
     """On a new platform, in a folder that is gone afterwards (in memory where there is such a place)."""
     memory = Path("/dev/shm")
@@ -128,6 +151,7 @@ def case(world: World, delivery: Delivery) -> Iterator[Case]:
     it = Case(world, delivery, Platform.make(folder, **platform_settings(world, grace_seconds=grace)))
     try:
         (folder / "ledger.db").write_bytes(_new_ledger())
+        (folder / "visitor.key").write_bytes(b"one key for all worlds")
         yield it
     except BaseException as e:
         for tell in on_failure:

@@ -57,7 +57,7 @@ def _plans() -> Iterator[Plan]:
     yield [(0, PAGE, {"referrer": r}) for r in known.REFERRERS]
 
 
-def telling_world(zone_name: str, day: date, grain: str = "day", form: str = COMBINED) -> World:
+def telling_world(zone_name: str, day: date, grain: str = "day", form: str = COMBINED, twins: int = 1) -> World:
     """All plans at 11 o'clock, bursts and robots after them, and clicks over the midnights of the day."""
     start, noon, following, *switches = moments(zone_name, day)
     clicks: list[Click] = []
@@ -83,12 +83,27 @@ def telling_world(zone_name: str, day: date, grain: str = "day", form: str = COM
     local = datetime.combine(day + timedelta(1), time(), tzinfo=ZoneInfo(zone_name)).timestamp()
     hasty = next(addresses)  # tomorrow's visit is a robot's, which today can't know
     clicks += [Click(int(local) + s, hasty, PEOPLE[0], PDF) for s in (-20, *range(12))]
-    in_seconds = sorted(clicks, key=lambda c: c.when)
-    lines = [replace(c, when=1000 * c.when).line(n, "+0000", form) for n, c in enumerate(in_seconds)]
     stamp = f"{day:%d/%b/%Y}:11:00:00 +0000".encode()
-    lines += [g % ((stamp, n) if g.count(b"%") == 2 else (n,)) for n, g in enumerate(GARBAGE)]
-    site = Site(1, "dspace", f"https://{known.HOST}", "R", "br", grain, "^/private/", True, form, tuple(lines))
-    return World(zone_name, day, day - timedelta(1), {}, (site,))
+    made = []
+    for idsite in range(1, 1 + twins):  # the same visitors clicked the same a little later on the other site
+        in_seconds = sorted((replace(c, when=1000 * (c.when + 7 * (idsite - 1))) for c in clicks), key=lambda c: c.when)
+        lines = [c.line(n, "+0000", form) for n, c in enumerate(in_seconds)]
+        lines += [g % ((stamp, n) if g.count(b"%") == 2 else (n,)) for n, g in enumerate(GARBAGE)]
+        made.append(
+            Site(
+                idsite,
+                "dspace",
+                f"https://{known.HOST}",
+                "RN"[idsite - 1],
+                "br",
+                grain,
+                "^/private/",
+                True,
+                form,
+                tuple(lines),
+            )
+        )
+    return World(zone_name, day, day - timedelta(1), {}, tuple(made))
 
 
 def tireless_world() -> World:

@@ -36,6 +36,14 @@ def test_every_limit_of_every_rule(zone: str, day: date, grain: str, form: str) 
     properties.every_table_is_the_oracles(telling_world(zone, day, grain, form))
 
 
+def test_two_sites_with_the_same_visitors_don_t_meet() -> None:
+    properties.every_table_is_the_oracles(telling_world("Asia/Kolkata", date(2025, 5, 1), twins=2))
+
+
+def test_small_pieces_make_the_same_bytes() -> None:
+    properties.any_cut_comes_to_the_same(telling_world("Pacific/Kiritimati", date(2025, 1, 1)))
+
+
 def test_a_visit_of_10_000_actions_is_full() -> None:
     properties.every_table_is_the_oracles(tireless_world())
 
