@@ -65,7 +65,7 @@ def readers(options, *, restarts: bool = False):
             try:
                 seen.add(seen_by_others(options, name, restarts=restarts))
             except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError):
-                continue  # the server is away
+                time.sleep(0.2)  # the server is away: who asked on without a pause would take the writer's turn
             except AssertionError as e:
                 wrong.append(e)
 
