@@ -46,8 +46,7 @@ def differences(
         have_index = {d["id"]: d for d in map(_indexed, mine)}
         should_index = {i: {**d, "date": f"{d['date']}T00:00:00"} for i, d in want.documents.items()}
         found += _difference(f"site {site.id}: documents in the index", _as_rows(have_index), _as_rows(should_index))
-    if not imported_only:
-        found += [f"the accounting does not close: {s}" for s in account(ws).open_sums]
+    found += [f"the accounting does not close: {s}" for s in account(ws).open_sums]
     ws.index.close()
     return found
 

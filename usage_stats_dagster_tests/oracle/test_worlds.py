@@ -53,13 +53,13 @@ def test_days_one_after_another_with_all_that_happens_to_files() -> None:
     properties.comes_to_the_same(world, telling_delivery(world))
 
 
-@settings(max_examples=50, **BOUNDED)
+@settings(max_examples=40, **BOUNDED)
 @given(worlds())
 def test_every_table_is_the_oracles(world: World) -> None:
     properties.every_table_is_the_oracles(world)
 
 
-@settings(max_examples=10, **BOUNDED)
+@settings(max_examples=8, **BOUNDED)
 @given(worlds(), st.data())
 def test_any_delivery_comes_to_the_same(world: World, data: st.DataObject) -> None:
     properties.any_delivery_comes_to_the_same(world, data)
