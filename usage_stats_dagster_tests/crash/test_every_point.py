@@ -14,9 +14,11 @@ from usage_stats_dagster_tests.crash.workers import Helpers
 from usage_stats_dagster_tests.crash.worlds import WORLDS
 
 LEAST = {"day_to_month": 15, "new_index": 10}
+LARGE = {"two_sites_anew", "lost_tables"}
+"""Of the same kinds of calls as others, and many: left to `make soak-crash`."""
 
 
-@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("world", [w for w in WORLDS if w not in LARGE])
 def test_killed_at_every_point_and_run_again(world: str, workers: Helpers, tmp_path: Path) -> None:
     made = prepare(workers, world, tmp_path)
     assert made.old.differences(made.new), "the run has nothing to do"

@@ -21,7 +21,7 @@ from usage_stats_dagster_tests.crash.worlds import FIRST, SECOND
     ("world", "days"),
     [
         ("first_import", (FIRST, FIRST)),  # where even the ledger has to be made first
-        ("two_sites", (FIRST, SECOND)),  # double clicks between them
+        ("two_sites_anew", (FIRST, SECOND)),  # double clicks between them
     ],
     ids=["same_day", "neighbours"],
 )

@@ -35,6 +35,7 @@ def one_run(days: tuple[date, date] | None) -> RunReport:
     finally:
         del ws
         gc.collect()
+        gc.freeze()  # what is alive now are modules and caches: looking through them costs more than the run
 
 
 def replace_tree(source: Path, target: Path) -> None:

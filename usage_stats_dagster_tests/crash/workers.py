@@ -61,8 +61,8 @@ class Helper:
 
 
 def environment_of(folder: Path, **more: str) -> dict[str, str]:
-    """As for the command line, with the library preloaded."""
-    return environment() | {"LD_PRELOAD": str(library(folder)), **more}
+    """As for the command line, with the library preloaded. One thread of Polars: its tables are tiny, and two workers share the cores."""
+    return environment() | {"LD_PRELOAD": str(library(folder)), "POLARS_MAX_THREADS": "1", **more}
 
 
 class Helpers:

@@ -89,6 +89,12 @@ def _over_midnight(folder: Path) -> None:
     log(folder, "b.log", visits(FIRST, (100, 200), ip="2001:db8::7"), site=2)
 
 
+def _second_site(folder: Path) -> None:
+    """Another site's first log, and one more of the first site."""
+    log(folder, "b.log", visits(FIRST, (100, 200), ip="2001:db8::7"), site=2)
+    log(folder, "b.log", visits(SECOND, (100, 200)), site=1)
+
+
 def _grown(folder: Path) -> None:
     """The log was shorter than its fingerprint, and gets lines of the day and of the next."""
     short = [*visits(FIRST, (40_000, 40_010, 40_045)), "192.0.2.9 is no log line"]
@@ -126,7 +132,8 @@ WORLDS = {
     w.name: w
     for w in (
         World("first_import", None, _day),
-        World("two_sites", settle, _over_midnight),
+        World("two_sites", _day, _second_site),
+        World("two_sites_anew", settle, _over_midnight),
         World("growth", _day, _grown),
         World("late_log", _over_midnight, _late),
         World("late_log_in_a_month", _month, _late),
