@@ -39,7 +39,7 @@ JDK_VARIABLE = "USAGE_STATS_TEST_JDK"
 """The oldest JDK to start it with: 21; 17 with JAVA_HOME at such a one for OpenSearch 2, which does not start on 24 and later."""
 ZIPS = Path(__file__).parents[1] / ".services" / "opensearch"
 
-_UP_SECONDS = 180
+_UP_SECONDS = 300
 _JAVAS = ("/usr/lib/jvm", "/opt/java", "/Library/Java/JavaVirtualMachines")
 
 

@@ -58,7 +58,7 @@ def is_double_click(e: Row, kept: Sequence[Row], seconds: int) -> bool:
     def place(x: Row) -> tuple:
         return x["server_time"], x["idlink_va"]
 
-    if kind(e) == "search" or e["action_url"] is None:
+    if kind(e) == "search" or (e["action_url"] or e["identifier"]) is None:
         return False
     later = [x for x in kept if kind(x) != "search" and key(x) == key(e) and place(x) > place(e)]
     return bool(later) and min(map(place, later))[0] - e["server_time"] <= timedelta(seconds=seconds)
