@@ -20,6 +20,8 @@ ACCOUNTING = "accounting_closes"
 _DAYS_SHOWN = 10
 _SUMS_SHOWN = 50
 _ROWS_SHOWN = 500
+_SITES_EXEMPLIFIED = 10
+"""Sites whose first drops are shown: those of most lines. Of others `usage-stats account --examples` tells."""
 
 _ASSETS = {"visits": VISITS, "events": EVENTS, "filtered_metrics": METRICS_TABLE, "documents": DOCUMENTS}
 
@@ -73,7 +75,9 @@ def accounting_closes(context: dg.AssetCheckExecutionContext, platform: Platform
     result = account(ws, first=first, last=last, by="day" if few else "site")
     kept = {"sums": result.sums, "open_sums": result.open_sums[:_SUMS_SHOWN], "notes": result.notes[:_SUMS_SHOWN]}
     if first is not None and first == last:
-        kept["first_of_each_drop"] = markdown(examples(ws, result.table, first, last, by_day=few), _ROWS_SHOWN)
+        kept["first_of_each_drop"] = markdown(
+            examples(ws, _busiest(result.table), first, last, by_day=few), _ROWS_SHOWN
+        )
     return dg.AssetCheckResult(
         passed=result.closes,
         severity=dg.AssetCheckSeverity.ERROR,
@@ -82,6 +86,12 @@ def accounting_closes(context: dg.AssetCheckExecutionContext, platform: Platform
         else f"{len(result.open_sums)} sums don't close: {result.open_sums[0]}",
         metadata={"accounting": markdown(result.table, _ROWS_SHOWN), **kept},
     )
+
+
+def _busiest(table: pl.DataFrame) -> pl.DataFrame:
+    """The accounting's rows of the sites with most lines: events are marked anew for each, which takes 0.1 s a site."""
+    lines = table.group_by("idsite").agg(pl.col("count").max()).sort("count", "idsite", descending=[True, False])
+    return table.join(lines.head(_SITES_EXEMPLIFIED), on="idsite", how="semi", maintain_order="left")
 
 
 SCHEMA_CHECKS = [*(_schema_check(asset, table) for asset, table in _ASSETS.items()), accounting_closes]
