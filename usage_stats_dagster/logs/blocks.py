@@ -16,6 +16,7 @@ import xxhash
 
 from usage_stats_dagster.logs.compression import DamagedLog, OpenLog, open_log
 from usage_stats_dagster.logs.lines import LONGEST_LINE, PADDING, Lines
+from usage_stats_dagster.native import scan
 
 BLOCK_BYTES = 24 << 20
 _PIECE = 1 << 20
@@ -163,7 +164,10 @@ class BlockReader:
 
 
 def _count_lines(data: memoryview) -> int:
-    """Line ends in data that ends with one; numpy, a piece at a time (bytes.count is 3 times slower on short lines)."""
+    """Line ends in data that ends with one; a piece at a time (bytes.count is 3 times slower on short lines)."""
+    compiled = scan.library()
+    if compiled:
+        return scan.count_lines(compiled, data)
     codes = np.frombuffer(data, np.uint8)
     return sum(int(np.count_nonzero(codes[i : i + _PIECE] == 10)) for i in range(0, len(codes), _PIECE))
 

@@ -16,6 +16,7 @@ from usage_stats_dagster import schemas
 from usage_stats_dagster.logs import addresses
 from usage_stats_dagster.logs.outcomes import IS_DOWNLOAD
 from usage_stats_dagster.lookups.country import UNKNOWN
+from usage_stats_dagster.lookups.distinct import numbered64
 from usage_stats_dagster.lookups.remembered import Remembered
 
 _NOBODY = 0xFFFFFFFF
@@ -58,21 +59,24 @@ class Visitors:
         self._addresses = Remembered(lambda ips: _address(ips, lookups))
         self._agents = Remembered(lookups.robots)
 
-    def of(self, ip: pl.Series, user_agent: pl.Series) -> pl.DataFrame:
-        """ip (clean), location_ip, location_country, robot and visitor of every row."""
+    def of(self, ip: pl.Series, user_agent: pl.Series, *, with_ip: bool = False) -> pl.DataFrame:
+        """location_ip, location_country, robot and visitor of every row, and ip (clean) when asked for."""
         from_ip, addresses = self._addresses.coded(ip)
         from_agent, robots = self._agents.coded(user_agent)
-        who = pl.DataFrame(column.gather(from_ip) for column in addresses.struct.unnest()).with_columns(
-            robots.gather(from_agent).alias("robot"), pl.col("location_country").fill_null(UNKNOWN)
+        table = addresses.struct.unnest()
+        who = pl.DataFrame(table[name].gather(from_ip) for name in ("location_ip", "location_country"))
+        return who.with_columns(
+            robots.gather(from_agent).alias("robot"),
+            self._hashed(from_ip, from_agent, table["ip"], user_agent),
+            pl.col("location_country").fill_null(UNKNOWN),
+            *([table["ip"].gather(from_ip)] if with_ip else []),
         )
-        return who.with_columns(self._hashed(from_ip, from_agent, who["ip"], user_agent))
 
     def _hashed(self, from_ip: pl.Series, from_agent: pl.Series, clean: pl.Series, agent: pl.Series) -> pl.Series:
-        """The visitor of every row, hashed once for each pair of address and agent."""
+        """The visitor of every row, hashed once for each pair of address and agent. `clean`: by the address's number."""
         numbers = (n.cast(pl.UInt64).fill_null(_NOBODY).to_numpy() for n in (from_ip, from_agent))
-        pair = next(numbers) << np.uint64(32) | next(numbers)
-        _, first, rows = np.unique(pair, return_index=True, return_inverse=True)
-        of_pair = pl.DataFrame({"ip": clean.gather(first), "user_agent": agent.gather(first)})
+        rows, first = numbered64(next(numbers) << np.uint64(32) | next(numbers))
+        of_pair = pl.DataFrame({"ip": clean.gather(from_ip.gather(first)), "user_agent": agent.gather(first)})
         return of_pair.select(visitor(self._key).alias("visitor")).to_series().gather(rows)
 
 
@@ -94,11 +98,11 @@ def to_hits(content: pl.DataFrame, visitors: Visitors, *, store_ips: bool) -> pl
 
     `content` has line, time, day, ip, method, path, status, referrer, user_agent, host.
     """
-    who = visitors.of(content.get_column("ip"), content.get_column("user_agent"))
+    who = visitors.of(content.get_column("ip"), content.get_column("user_agent"), with_ip=store_ips)
     if store_ips:
-        who = who.with_columns(location_ip="ip")
+        who = who.drop("location_ip").rename({"ip": "location_ip"})
     hits = content.with_columns(
-        *who.drop("ip"),
+        *who,
         tie().alias("tie"),
         pl.col("host").str.to_lowercase(),
         pl.when(IS_DOWNLOAD).then(3).otherwise(1).cast(pl.Int8).alias("action_type"),

@@ -14,11 +14,13 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from usage_stats_dagster.native import scan
+
 LONGEST_LINE = 1 << 20
 """Bytes. Web servers cut request lines at 8 KiB; what is longer than this is no log line."""
 
 PADDING = bytes(64)
-"""What must stand behind the text, so that 8 bytes can be read from any place in it (and 64 before a line's end)."""
+"""What must stand behind the text, so that as many bytes can be read from any place in it."""
 
 Places = npt.NDArray[np.int64]
 _PIECE = 1 << 18
@@ -38,17 +40,11 @@ def words(codes: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.unsignedint
 
 @dataclass(frozen=True)
 class Lines:
-    """`data` is UTF-8 with PADDING behind it; line i is its bytes from starts[i] to ends[i], without its line end.
-
-    `quotes` are the places of all `"`; those of line i begin at first_quote[i] in it and are quote_count[i].
-    """
+    """`data` is UTF-8 with PADDING behind it; line i is its bytes from starts[i] to ends[i], without its line end."""
 
     data: bytes
     starts: Places
     ends: Places
-    quotes: Places
-    first_quote: Places
-    quote_count: Places
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -65,23 +61,8 @@ class Lines:
                 end = len(data)
         if len(data) - end < len(PADDING):
             data = data[:end] + PADDING
-        codes = np.frombuffer(data, np.uint8, end)
-        marks = _marks(codes)
-        is_end = codes[marks] == _LF
-        breaks = np.flatnonzero(is_end)
-        quotes = marks[~is_end]
-        ends = marks[breaks]
-        quotes_before = breaks - np.arange(len(breaks))
-        unended = bool(end) and codes[-1] != _LF
-        if unended:
-            ends = np.append(ends, end)
-            quotes_before = np.append(quotes_before, len(quotes))
-        starts = np.concatenate((np.zeros(min(len(ends), 1), np.int64), ends[:-1] + 1))
-        first_quote = np.concatenate((np.zeros(min(len(ends), 1), np.int64), quotes_before[:-1]))
-        ended_by_cr = (codes[ends - 1 if end else ends] == _CR) & (ends > starts)
-        if unended:
-            ended_by_cr[-1] = False
-        return cls(data, starts, ends - ended_by_cr, quotes, first_quote, quotes_before - first_quote)
+        compiled = scan.library()
+        return cls(data, *(scan.lines(compiled, data, end) if compiled else _bounds(np.frombuffer(data, np.uint8, end))))
 
     @classmethod
     def of(cls, lines: list[str]) -> Lines:
@@ -97,6 +78,13 @@ class Lines:
     def words8(self) -> npt.NDArray[np.unsignedinteger]:
         """The 8 bytes that begin at every byte."""
         return words(self.codes, 8)
+
+    @cached_property
+    def quotes(self) -> tuple[Places, Places, Places]:
+        """The places of all `"`; for each line which of them is its first, and how many it has."""
+        places = _found(self.codes[: self.ends[-1] if len(self) else 0], _QUOTE)
+        first = np.searchsorted(places, self.starts)
+        return places, first, np.searchsorted(places, self.ends) - first
 
     @cached_property
     def whole(self) -> pl.Series:
@@ -115,6 +103,18 @@ class Lines:
 
     def strings(self, name: str, starts: Places, ends: Places) -> pl.Series:
         """The text between these places, as views: it is not copied. They must not cut a character in two."""
+        compiled = scan.library()
+        views = scan.views(compiled, self.data, starts, ends) if compiled else self._views(starts, ends)
+        return self.viewed(name, views)
+
+    def viewed(self, name: str, views: scan.Views) -> pl.Series:
+        """The column of these views into the data."""
+        buffers = [None, pa.py_buffer(views), pa.py_buffer(self.data)]
+        column = pl.from_arrow(pa.Array.from_buffers(pa.string_view(), len(views), buffers))
+        assert isinstance(column, pl.Series)
+        return column.alias(name)
+
+    def _views(self, starts: Places, ends: Places) -> scan.Views:
         lengths = (ends - starts).astype(np.uint32)
         four = words(self.codes, 4)
         views = np.zeros((len(starts), 4), np.uint32)
@@ -126,10 +126,7 @@ class Lines:
             at, kept = starts[short], _KEPT[lengths[short]]
             for w in range(3):
                 views[short, w + 1] = four[at + 4 * w] & kept[:, w]
-        buffers = [None, pa.py_buffer(views), pa.py_buffer(self.data)]
-        column = pl.from_arrow(pa.Array.from_buffers(pa.string_view(), len(views), buffers))
-        assert isinstance(column, pl.Series)
-        return column.alias(name)
+        return views
 
     def holding(self, byte: bytes) -> npt.NDArray[np.bool_]:
         """Which lines hold the byte, one that hardly any line is thought to hold."""
@@ -144,10 +141,21 @@ class Lines:
         return held[: len(self)]
 
 
-def _marks(codes: npt.NDArray[np.uint8]) -> Places:
-    """Places of quotes and line ends, looked for a piece at a time, which stays in the processor's cache."""
+def _bounds(codes: npt.NDArray[np.uint8]) -> tuple[Places, Places]:
+    """Where the lines begin and end; a last one without its line end keeps a CR."""
+    ends = _found(codes, _LF)
+    unended = len(codes) > 0 and codes[-1] != _LF
+    if unended:
+        ends = np.append(ends, len(codes))
+    starts = np.concatenate((np.zeros(min(len(ends), 1), np.int64), ends[:-1] + 1))
+    ended_by_cr = (codes[ends - 1] == _CR) & (ends > starts) if len(ends) else np.zeros(0, np.bool_)
+    if unended:
+        ended_by_cr[-1] = False
+    return starts, ends - ended_by_cr
+
+
+def _found(codes: npt.NDArray[np.uint8], byte: int) -> Places:
+    """Places of the byte, looked for a piece at a time, which stays in the processor's cache."""
     found = [np.zeros(0, np.int64)]
-    for start in range(0, len(codes), _PIECE):
-        piece = codes[start : start + _PIECE]
-        found.append(np.flatnonzero((piece == _QUOTE) | (piece == _LF)) + start)
+    found += [np.flatnonzero(codes[i : i + _PIECE] == byte) + i for i in range(0, len(codes), _PIECE)]
     return np.concatenate(found)

@@ -10,7 +10,10 @@ import threading
 from collections.abc import Callable, Iterable
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
+
+from usage_stats_dagster.native import scan
 
 Judge = Callable[[pl.Series], pl.Series]
 """Distinct non-null strings in, as many verdicts in the same order out."""
@@ -19,23 +22,40 @@ Judge = Callable[[pl.Series], pl.Series]
 class Distinct:
     """A String column's distinct values, and the way from their verdicts back to its rows.
 
-    `values` are the distinct values, null last if there is one; `rows` (UInt32) says for each row which of them it has. The
-    strings are hashed once: a categorical's codes lead back to the rows, which takes two thirds of a join's time.
+    `values` are the distinct values, null last if there is one; `rows` (UInt32) says for each row which of them it has.
     """
 
     def __init__(self, column: pl.Series) -> None:
-        coded = column.cast(pl.String).cast(pl.Categorical(pl.Categories.random()))
-        self.values = _by_code(coded.unique().drop_nulls(), 0)
-        rows = coded.to_physical()
+        rows, self.values = numbered(column.cast(pl.String))
         if rows.null_count():
             rows = rows.fill_null(len(self.values))
             self.values = self.values.extend_constant(None, 1)
-        self.rows = rows.cast(pl.UInt32)
+        self.rows = rows
 
     def spread(self, verdicts: pl.Series) -> pl.Series:
         """The verdict of every row."""
         assert len(verdicts) == len(self.values), "one verdict a distinct value"
         return verdicts.gather(self.rows)
+
+
+def numbered(column: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """A number (UInt32) for the string of every row, equal for equal ones, null for null; and the strings by number."""
+    compiled = scan.library()
+    if compiled:
+        numbers, firsts = scan.codes(compiled, column)
+        return numbers, column.gather(firsts)
+    # The strings are hashed once: a categorical's codes lead back to the rows, which takes two thirds of a join's time.
+    coded = column.cast(pl.Categorical(pl.Categories.random()))
+    return coded.to_physical().cast(pl.UInt32), _by_code(coded.unique().drop_nulls(), 0)
+
+
+def numbered64(values: npt.NDArray[np.uint64]) -> tuple[pl.Series, pl.Series]:
+    """A number (UInt32) for the value of every row, equal for equal ones; and by number a row that has it."""
+    compiled = scan.library()
+    if compiled:
+        return scan.codes64(compiled, values)
+    _, first, numbers = np.unique(values, return_index=True, return_inverse=True)
+    return pl.Series(numbers.astype(np.uint32)), pl.Series(first.astype(np.uint32))
 
 
 def _by_code(distinct: pl.Series, first: int) -> pl.Series:
@@ -85,20 +105,24 @@ class Memo:
 
     def __call__(self, values: pl.Series) -> pl.Series:
         """The verdict of every row, as a String column."""
-        values = values.cast(pl.String)
+        found = Distinct(values)
         with self._lock:
-            rows, new = self._coded(values)
-            if len(self) and len(self) + len(new) > self._limit:
-                self._forget()
-                rows, new = self._coded(values)
-            if len(new):
-                strings = _by_code(new, len(self))
-                judged = pl.Series(self._judge(strings.to_list()), dtype=pl.String)
-                self._verdicts = pl.concat([self._verdicts, judged], rechunk=True)
-            return self._verdicts.gather(rows).alias(values.name)
+            verdicts = self._of(found.values)
+        return found.spread(verdicts).alias(values.name)
+
+    def _of(self, distinct: pl.Series) -> pl.Series:
+        rows, new = self._coded(distinct)
+        if len(self) and len(self) + len(new) > self._limit:
+            self._forget()
+            rows, new = self._coded(distinct)
+        if len(new):
+            strings = _by_code(new, len(self))
+            judged = pl.Series(self._judge(strings.to_list()), dtype=pl.String)
+            self._verdicts = pl.concat([self._verdicts, judged], rechunk=True)
+        return self._verdicts.gather(rows)
 
     def _coded(self, values: pl.Series) -> tuple[pl.Series, pl.Series]:
-        """The number of each row's value, and those values that have no verdict yet."""
+        """The number of each value, and those values that have no verdict yet."""
         coded = values.cast(self._known.dtype)
         rows = coded.to_physical()
         return rows, coded.filter(rows >= len(self)).unique()

@@ -9,7 +9,7 @@ import threading
 
 import polars as pl
 
-from usage_stats_dagster.lookups.distinct import Judge
+from usage_stats_dagster.lookups.distinct import Judge, numbered
 
 
 class Remembered:
@@ -32,11 +32,12 @@ class Remembered:
 
     def coded(self, values: pl.Series) -> tuple[pl.Series, pl.Series]:
         """A number (UInt32) for the value of every row, equal for equal values, null for null; and the verdicts by number."""
+        rows, distinct = numbered(values.cast(pl.String))
         with self._lock:
             if len(self._verdicts) > self._limit:
                 self._forget()
-            # Strings are hashed once: the codes of a categorical, which go on from call to call, lead to the verdicts.
-            coded = values.cast(self._type)
+            # The codes of a categorical go on from call to call and lead to the verdicts.
+            coded = distinct.cast(self._type)
             known = len(self._verdicts)
             codes = coded.to_physical()
             fresh = coded.filter(codes >= known).unique()
@@ -44,7 +45,7 @@ class Remembered:
                 table = pl.DataFrame({"value": fresh.cast(pl.String), "code": fresh.to_physical()}).sort("code")
                 judged = self._judge(table["value"])
                 self._verdicts = pl.concat([self._verdicts, judged], rechunk=True) if known else judged
-            return codes, self._verdicts
+            return codes.gather(rows), self._verdicts
 
     def _forget(self) -> None:
         self._type = pl.Categorical(pl.Categories.random())

@@ -169,7 +169,7 @@ def test_lines_of_bytes(data):
     pieces = data.decode("utf-8", "backslashreplace").split("\n")
     expected = [p.removesuffix("\r") for p in pieces[:-1]] + pieces[-1:] * bool(pieces[-1])
     assert lines.whole.to_list() == expected
-    assert lines.quote_count.tolist() == [text.count('"') for text in expected]
+    assert lines.quotes[2].tolist() == [text.count('"') for text in expected]
     assert lines.holding(b" ").tolist() == [" " in text for text in expected]
 
 

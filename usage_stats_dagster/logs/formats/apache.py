@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from usage_stats_dagster.logs.formats.base import FORWARDED, complete
-from usage_stats_dagster.logs.formats.cut import METHODS, cut
+from usage_stats_dagster.logs.formats.cut import METHODS, TIME_LENGTH, cut
 from usage_stats_dagster.logs.formats.regex import IN_QUOTES, PATH, RegexFormat
 from usage_stats_dagster.logs.lines import Lines, Places
 
@@ -38,7 +38,6 @@ _FRONTS = {
     ("ip", "host", "user"): _IP + _HOST + _USER,
 }
 _TAILS = {2: END, 6: AGENT + END, 8: rf'{AGENT}[ \t]+"(?P<forwarded>{_FORWARDED})"{END}'}
-_TIME_LENGTH = len("01/Mar/2025:00:00:00 +0000")
 
 
 class ApacheFormat(RegexFormat):
@@ -71,14 +70,14 @@ class ApacheFormat(RegexFormat):
     def _usual(self, lines: Lines) -> tuple[Places, pl.DataFrame]:
         """The lines that are just as usual, and their records."""
         found = cut(lines, named=len(self._named), dashes=self._dashes, quotes=self._quotes)
-        texts = {**dict(zip(self._named, found.words, strict=True)), "path": found.path}
-        texts |= dict(zip(("referrer", "user_agent", FORWARDED), found.quoted, strict=False))
+        names = (*self._named, "path", "referrer", "user_agent", FORWARDED)
+        times = self.utc(lines.strings("time", found.times, found.times + TIME_LENGTH))
         fields = pl.DataFrame(
             [
-                self._times(lines, found.time),
+                times.gather(found.seconds),
                 pl.Series("method", METHODS).gather(found.method),
                 pl.Series("status", found.status),
-                *(lines.strings(name, *bounds) for name, bounds in texts.items()),
+                *(text.alias(name) for name, text in zip(names, found.texts, strict=False)),
             ]
         )
         usual = pl.lit(value=True)
@@ -95,16 +94,6 @@ class ApacheFormat(RegexFormat):
         if "host" in fields.columns:
             fields = fields.with_columns(pl.col("host").str.extract(rf"^({_NAME})"))
         return rows, complete(fields, pl.lit(value=True))
-
-    def _times(self, lines: Lines, at: Places) -> pl.Series:
-        """UTC of the times that begin at these places; lines of one second follow one another, so each is read once."""
-        changed = np.ones(len(at), np.bool_)
-        changed[1:] = False
-        for offset in (0, 8, 16, _TIME_LENGTH - 8):
-            word = lines.words8[at + offset]
-            changed[1:] |= word[1:] != word[:-1]
-        firsts = at[changed]
-        return self.utc(lines.strings("time", firsts, firsts + _TIME_LENGTH)).gather(np.cumsum(changed) - 1)
 
 
 APACHE = (

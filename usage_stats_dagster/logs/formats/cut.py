@@ -13,11 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from usage_stats_dagster.logs.lines import Lines, Places, words
+from usage_stats_dagster.native import scan
 
 METHODS = ("GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH")
-_TIME = len("[01/Mar/2025:00:00:00 +0000] ")
+TIME_LENGTH = len("01/Mar/2025:00:00:00 +0000")
+_TIME = len("[] ") + TIME_LENGTH
 _BLANK, _MINUS, _OPEN = b" -["
 _LONGEST_WORD = 64
 Flags = npt.NDArray[np.bool_]
@@ -37,27 +40,39 @@ _HIGH, _PLAIN_FROM, _FILL = 0x80 * _ALL, (0x80 - _MINUS) * _ALL, 0x30 * _ALL
 
 @dataclass(frozen=True)
 class Cut:
-    """The lines that are as usual: their `rows`, and for each where its fields begin and end.
+    """The lines that are as usual: their `rows`, and a value of each in every column.
 
-    `words` are the words before `- -` or `-` (host, address). `method` is an index in METHODS.
+    `texts` are the words before `- -` or `-` (host, address), the path, and the further quoted fields. `method` is an index in
+    METHODS. `times` are the places where a time begins that the usual line before did not have; `seconds` says which is a line's.
     """
 
     rows: Places
-    words: list[tuple[Places, Places]]
-    time: Places
-    method: Places
-    path: tuple[Places, Places]
+    texts: list[pl.Series]
+    method: npt.NDArray[np.integer]
     status: npt.NDArray[np.int16]
-    quoted: list[tuple[Places, Places]]
+    seconds: npt.NDArray[np.integer]
+    times: Places
 
 
 def cut(lines: Lines, *, named: int, dashes: int, quotes: int) -> Cut:
     """Lines of `named` words, `dashes` times `-`, time, request, status, size, and further quoted fields up to `quotes` quotes."""
+    compiled = scan.library()
+    if compiled is None:
+        return cut_by_columns(lines, named=named, dashes=dashes, quotes=quotes)
+    rows, texts, method, status, seconds, times = scan.apache(
+        compiled, lines.data, lines.starts, lines.ends, named=named, dashes=dashes, quotes=quotes
+    )
+    return Cut(rows, [lines.viewed("text", t) for t in texts], method, status, seconds, times)
+
+
+def cut_by_columns(lines: Lines, *, named: int, dashes: int, quotes: int) -> Cut:
+    """The same as `cut` over whole columns in numpy, where nothing was compiled."""
     odd = lines.holding(b"\t") | lines.holding(b"\\") | lines.too_long
-    rows = np.flatnonzero((lines.quote_count >= quotes) & ~odd)
+    places, first_quote, quote_count = lines.quotes
+    rows = np.flatnonzero((quote_count >= quotes) & ~odd)
     codes, words8 = lines.codes, lines.words8
-    starts, ends, first = lines.starts[rows], lines.ends[rows], lines.first_quote[rows]
-    q = [lines.quotes[first + i] for i in range(quotes)]
+    starts, ends, first = lines.starts[rows], lines.ends[rows], first_quote[rows]
+    q = [places[first + i] for i in range(quotes)]
 
     time = q[0] - _TIME
     dashed = b" -" * dashes + b" "
@@ -97,18 +112,21 @@ def cut(lines: Lines, *, named: int, dashes: int, quotes: int) -> Cut:
 
     kept = np.flatnonzero(usual)
 
-    def only(bounds: tuple[Places, Places]) -> tuple[Places, Places]:
-        return bounds[0][kept], bounds[1][kept]
+    bounds = [*named_words, path, *((q[i] + 1, q[i + 1]) for i in range(2, quotes, 2))]
+    texts = [lines.strings("text", begin[kept], end[kept]) for begin, end in bounds]
+    at = time[kept] + 1
+    changed = _changed(lines, at)
+    return Cut(rows[kept], texts, method[kept], status[kept], np.cumsum(changed) - 1, at[changed])
 
-    return Cut(
-        rows[kept],
-        [only(w) for w in named_words],
-        time[kept] + 1,
-        method[kept],
-        only(path),
-        status[kept],
-        [only((q[i] + 1, q[i + 1])) for i in range(2, quotes, 2)],
-    )
+
+def _changed(lines: Lines, at: Places) -> Flags:
+    """Whether the time that begins there is another than the one before it."""
+    changed = np.ones(len(at), np.bool_)
+    changed[1:] = False
+    for offset in (0, 8, 16, TIME_LENGTH - 8):
+        word = lines.words8[at + offset]
+        changed[1:] |= word[1:] != word[:-1]
+    return changed
 
 
 def _split(lines: Lines, starts: Places, ends: Places, count: int) -> tuple[list[tuple[Places, Places]], Flags]:
