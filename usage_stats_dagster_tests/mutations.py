@@ -54,7 +54,7 @@ MUTATIONS = (
     Mutation("no tiebreak by content within a second", "tracker/sessions.py", 'ORDER = ("t", "tie", "idlink_va")', 'ORDER = ("t", "idlink_va")', ("tracker/test_sessions.py", "tracker/test_site_day.py")),
     Mutation("an outcome is dropped: lines without a date", "logs/read.py", 'group_by("day", "outcome").agg(pl.len()', 'filter(pl.col("day").is_not_null()).group_by("day", "outcome").agg(pl.len()', ("logs/test_read.py",)),
     Mutation("304 is a redirect", "logs/outcomes.py", " & (status != 304)", "", ("logs/test_read.py",)),
-    Mutation("static before excluded", "logs/outcomes.py", "    for pattern in exclude:", "    outcome = outcome.when(IS_STATIC).then(pl.lit(\"static\"))\n    for pattern in exclude:", ("logs/test_read.py",)),
+    Mutation("static before excluded", "logs/outcomes.py", ".when(\"excluded\")\n        .then(_is(\"excluded\"))", ".when(\"static\")\n        .then(_is(\"static\"))\n        .when(\"excluded\")\n        .then(_is(\"excluded\"))", ("logs/test_read.py",)),
     Mutation("spam referrers are hits", "logs/outcomes.py", 'pl.when(pl.col("spam").fill_null(value=False))', "pl.when(pl.lit(value=False))", ("logs/test_read.py",)),
     Mutation("the first day is outside", "logs/outcomes.py", 'pl.col("day") < start', 'pl.col("day") <= start', ("logs/test_read.py",)),
     Mutation("robots after behaviour", "settings.py", 'steps: tuple[Step, ...] = ("robots", "behaviour",', 'steps: tuple[Step, ...] = ("behaviour", "robots",'),

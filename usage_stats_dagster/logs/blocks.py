@@ -15,7 +15,7 @@ import polars as pl
 import xxhash
 
 from usage_stats_dagster.logs.compression import DamagedLog, OpenLog, open_log
-from usage_stats_dagster.logs.lines import LONGEST_LINE, PADDING, Lines
+from usage_stats_dagster.logs.lines import LONGEST_LINE, PADDING, Lines, count_lines
 from usage_stats_dagster.native import scan
 
 BLOCK_BYTES = 24 << 20
@@ -41,7 +41,7 @@ class Block:
     """
 
     first_line: int
-    data: bytes
+    data: scan.Bytes
     end: int
     lines: int
     long_line: LongLine | None = None
@@ -53,8 +53,8 @@ class Block:
 
     def cut(self) -> Lines:
         """The lines, a byte order mark in front of them taken off."""
-        if self.first_line == 1 and self.data.startswith(_BOM):
-            return Lines.of_bytes(self.data[len(_BOM) : self.end])
+        if self.first_line == 1 and self.data[: min(len(_BOM), self.end)].tobytes() == _BOM:
+            return Lines.of_bytes(self.data[len(_BOM) :], self.end - len(_BOM))
         return Lines.of_bytes(self.data, self.end)
 
     def text(self) -> pl.Series:
@@ -97,32 +97,41 @@ class BlockReader:
         with open_log(self.path) as log:
             self.compression = log.compression
             rest = b""
-            while more := self._gather(log, self._block_bytes):
-                data = b"".join((rest, more, PADDING))
-                cut = data.rfind(b"\n") + 1
-                rest = data[cut : -len(PADDING)]
+            while True:
+                # One buffer a block, read into behind the rest of the one before: a block is not copied.
+                data = np.empty(len(rest) + self._block_bytes + len(PADDING), np.uint8)
+                data[: len(rest)] = np.frombuffer(rest, np.uint8)
+                read = self._gather(log, memoryview(data)[len(rest) : -len(PADDING)])
+                if not read:
+                    break
+                end = len(rest) + read
+                if read < self._block_bytes:
+                    data = data[: end + len(PADDING)].copy()
+                data[end:] = 0
+                cut = _last_line_end(data[:end])
+                rest = data[cut:end].tobytes()
                 if cut:
                     yield self._block(data, cut)
                 if len(rest) > LONGEST_LINE:
                     long_line, rest = self._long(log, rest)
                     if long_line:
-                        yield Block(long_line.line, b"", 0, 0, long_line)
+                        yield Block(long_line.line, np.empty(0, np.uint8), 0, 0, long_line)
             if rest:
                 yield from self._last(rest)
 
-    def _gather(self, log: OpenLog, wanted: int) -> bytes:
-        """Up to that many bytes; on damage the good ones, then none."""
+    def _gather(self, log: OpenLog, into: memoryview) -> int:
+        """As many bytes as there is room for; fewer at the end, on damage the good ones, then none."""
         if self.damaged is not None:
-            return b""
+            return 0
         try:
-            return log.read(wanted)
+            return log.readinto(into)
         except DamagedLog as e:
             self.damaged = e.reason
-            return b""
+            return 0
 
-    def _block(self, data: bytes, end: int) -> Block:
+    def _block(self, data: scan.Bytes, end: int) -> Block:
         whole = memoryview(data)[:end]
-        block = Block(self.lines + 1, data, end, _count_lines(whole))
+        block = Block(self.lines + 1, data, end, count_lines(data[:end])[0])
         self._take(whole)
         self.lines += block.lines
         return block
@@ -132,14 +141,16 @@ class BlockReader:
         if not self._whole_lines_only and self.damaged is None:
             self._take(rest)
             self.lines += 1
-            yield Block(self.lines, rest, len(rest), 1)
+            yield Block(self.lines, np.frombuffer(rest, np.uint8), len(rest), 1)
 
     def _long(self, log: OpenLog, head: bytes) -> tuple[LongLine | None, bytes]:
         """Reads over a line too long to hold; what was read behind it is given back. Its bytes count only if it is taken."""
         before = self._hash.copy(), self.bytes, self.prefix_hash
         length, piece, end = len(head), head, -1
+        room = bytearray(_PIECE)
         self._take(head)
-        while end < 0 and (piece := self._gather(log, _PIECE)):
+        while end < 0 and (read := self._gather(log, memoryview(room))):
+            piece = bytes(room[:read])
             end = piece.find(b"\n")
             taken = piece[: end + 1] if end >= 0 else piece
             length += len(taken) - (end >= 0)
@@ -163,13 +174,14 @@ class BlockReader:
         self.bytes += len(data)
 
 
-def _count_lines(data: memoryview) -> int:
-    """Line ends in data that ends with one; a piece at a time (bytes.count is 3 times slower on short lines)."""
-    compiled = scan.library()
-    if compiled:
-        return scan.count_lines(compiled, data)
-    codes = np.frombuffer(data, np.uint8)
-    return sum(int(np.count_nonzero(codes[i : i + _PIECE] == 10)) for i in range(0, len(codes), _PIECE))
+def _last_line_end(data: scan.Bytes) -> int:
+    """The place behind the last line end; 0 without one."""
+    for end in range(len(data), 0, -_PIECE):
+        start = max(0, end - _PIECE)
+        found = data[start:end].tobytes().rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+    return 0
 
 
 def read_blocks(

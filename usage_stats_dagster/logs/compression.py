@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bz2
 import lzma
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -73,7 +74,7 @@ class OpenLog:
 
     def __init__(self, path: Path) -> None:
         self._file: BinaryIO = path.open("rb", buffering=0)
-        self._pending: list[bytes] = []
+        self._pending: deque[memoryview] = deque()
         self._have = 0
         self._damage: str | None = None
         head = self._file.read(_HEAD) or b""
@@ -89,20 +90,31 @@ class OpenLog:
         return self._packing.name if self._packing else "plain"
 
     def read(self, n: int) -> bytes:
-        """The next n bytes; fewer only at the end, none after it.
+        """The next n bytes, as `readinto` gives them."""
+        room = bytearray(n)
+        return bytes(memoryview(room)[: self.readinto(memoryview(room))])
+
+    def readinto(self, into: memoryview) -> int:
+        """Puts the next bytes there, as many as there is room for; fewer only at the end, none after it.
 
         Raises DamagedLog once every byte before the damage was handed out.
         """
         if self._packing is None:
-            return self._file.read(n) or b""
-        while self._have < n and not self._ended:
+            return self._file.readinto(into) or 0  # type: ignore[attr-defined,no-any-return]
+        while self._have < len(into) and not self._ended:
             self._more()
         if not self._have and self._damage:
             raise DamagedLog(self._damage)
-        taken = b"".join(self._pending)
-        rest = taken[n:]
-        self._pending, self._have = ([rest] if rest else []), len(rest)
-        return taken[:n] if rest else taken
+        done = 0
+        while self._pending and done < len(into):
+            piece = self._pending.popleft()
+            taken = piece[: len(into) - done]
+            into[done : done + len(taken)] = taken
+            done += len(taken)
+            if len(taken) < len(piece):
+                self._pending.appendleft(piece[len(taken) :])
+        self._have -= done
+        return done
 
     def _more(self) -> None:
         assert self._packing is not None
@@ -120,7 +132,7 @@ class OpenLog:
         except _BROKEN as e:
             self._end(f"corrupt {self._packing.name}: {e}")
             return
-        self._pending.append(unpacked)
+        self._pending.append(memoryview(unpacked))
         self._have += len(unpacked)
         if self._member.eof:
             self._input = self._member.unused_data

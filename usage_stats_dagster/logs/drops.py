@@ -54,7 +54,7 @@ def dropped(counted: pl.DataFrame, rows: pl.DataFrame, lines: pl.Series, limit: 
     ).to_series()
     # Cut afterwards: half an address is none to `blot`.
     shown = pl.Series("text", [blot(t or "", SHOWN) for t in text.to_list()], pl.String)
-    return no_hits.select("day", "outcome", "line").with_columns(shown)
+    return no_hits.select("day", pl.col("outcome").cast(pl.String), "line").with_columns(shown)
 
 
 def first_drops(parts: list[pl.DataFrame], most: int) -> pl.DataFrame:

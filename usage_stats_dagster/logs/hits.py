@@ -14,10 +14,12 @@ import polars_hash  # noqa: F401  (registers nchash and chash)
 
 from usage_stats_dagster import schemas
 from usage_stats_dagster.logs import addresses
-from usage_stats_dagster.logs.outcomes import IS_DOWNLOAD
 from usage_stats_dagster.lookups.country import UNKNOWN
 from usage_stats_dagster.lookups.distinct import numbered64
 from usage_stats_dagster.lookups.remembered import Remembered
+
+_ODDS = (1, 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)
+"""Factors that tell a path from a referrer of the same text; sums and products are modulo 2^64."""
 
 _NOBODY = 0xFFFFFFFF
 """Stands for no address or agent; no log has so many."""
@@ -86,17 +88,23 @@ def _address(ips: pl.Series, lookups: Lookups) -> pl.Series:
     return clean.with_columns(lookups.countries(clean["ip"]).alias("location_country")).to_struct("address")
 
 
+def hashed(text: str) -> pl.Expr:
+    """xxh3_64 of a column's text: the same on every machine; null for null."""
+    found: pl.Expr = pl.col(text).nchash.xxh3_64()  # type: ignore[attr-defined]
+    return found
+
+
 def tie() -> pl.Expr:
-    """A hash of (url, referrer, method, status) that is the same on every machine, not negative."""
-    parts = (pl.col(c).cast(pl.String).fill_null("") for c in ("path", "referrer", "method", "status"))
-    hashed: pl.Expr = pl.concat_str(*parts, separator="\0").nchash.xxh3_64()  # type: ignore[attr-defined]
-    return (hashed & pl.lit((1 << 63) - 1, pl.UInt64)).cast(pl.Int64)
+    """A hash of (url, referrer, method, status) that is the same on every machine, not negative. Needs `path_hash`."""
+    parts = (pl.col("path_hash"), hashed("referrer"), hashed("method"), pl.col("status").cast(pl.UInt64))
+    sums = (part.fill_null(0) * pl.lit(odd, pl.UInt64) for part, odd in zip(parts, _ODDS, strict=True))
+    return (pl.sum_horizontal(*sums) & pl.lit((1 << 63) - 1, pl.UInt64)).cast(pl.Int64)
 
 
 def to_hits(content: pl.DataFrame, visitors: Visitors, *, store_ips: bool) -> pl.DataFrame:
     """Hits of content lines: columns of schemas.HITS without log_identity, then `day`; one row a line, in order.
 
-    `content` has line, time, day, ip, method, path, status, referrer, user_agent, host.
+    `content` has line, time, day, ip, method, path, status, referrer, user_agent, host, path_hash, download.
     """
     who = visitors.of(content.get_column("ip"), content.get_column("user_agent"), with_ip=store_ips)
     if store_ips:
@@ -105,7 +113,7 @@ def to_hits(content: pl.DataFrame, visitors: Visitors, *, store_ips: bool) -> pl
         *who,
         tie().alias("tie"),
         pl.col("host").str.to_lowercase(),
-        pl.when(IS_DOWNLOAD).then(3).otherwise(1).cast(pl.Int8).alias("action_type"),
+        pl.when("download").then(3).otherwise(1).cast(pl.Int8).alias("action_type"),
     ).rename({"path": "url", "referrer": "url_referrer", "method": "http_method", "status": "http_status"})
     columns = [c for c in schemas.HITS.columns if c != "log_identity"]
     return hits.select(*columns, "day")

@@ -26,23 +26,23 @@ Places = npt.NDArray[np.int64]
 _PIECE = 1 << 18
 _QUOTE, _LF, _CR = b'"\n\r'
 _INLINE = 12
-_FEW = 1000
+_LAST_ASCII = 0x7F
 # Of the three words of 4 bytes that a short string takes, what stays for each of its lengths.
 _KEPT = np.array(
     [[(1 << 8 * min(max(n - 4 * w, 0), 4)) - 1 for w in range(3)] for n in range(_INLINE + 1)], dtype=np.uint32
 )
 
 
-def words(codes: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.unsignedinteger]:
+def words(codes: scan.Bytes, size: int) -> npt.NDArray[np.unsignedinteger]:
     """The little-endian words of 2, 4 or 8 bytes that begin at every byte."""
     return np.ndarray(len(codes) - size + 1, f"<u{size}", codes.data, strides=(1,))
 
 
 @dataclass(frozen=True)
 class Lines:
-    """`data` is UTF-8 with PADDING behind it; line i is its bytes from starts[i] to ends[i], without its line end."""
+    """`codes` are the bytes, UTF-8 with PADDING behind it; line i is those from starts[i] to ends[i], without its line end."""
 
-    data: bytes
+    codes: scan.Bytes
     starts: Places
     ends: Places
 
@@ -50,29 +50,26 @@ class Lines:
         return len(self.starts)
 
     @classmethod
-    def of_bytes(cls, data: bytes, end: int | None = None) -> Lines:
+    def of_bytes(cls, data: bytes | scan.Bytes, end: int | None = None) -> Lines:
         """The lines of data up to `end`, LF or CRLF taken off; bytes that are no UTF-8 are written \\xNN, in their lines only."""
-        end = len(data) if end is None else end
-        if not data.isascii():
+        codes = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
+        end = len(codes) if end is None else end
+        count, is_ascii = count_lines(codes[:end])
+        if not is_ascii:
             try:
-                str(memoryview(data)[:end], "utf-8")
+                str(memoryview(codes)[:end], "utf-8")
             except UnicodeDecodeError:
-                data = data[:end].decode("utf-8", "backslashreplace").encode()
-                end = len(data)
-        if len(data) - end < len(PADDING):
-            data = data[:end] + PADDING
+                codes = np.frombuffer(codes[:end].tobytes().decode("utf-8", "backslashreplace").encode(), np.uint8)
+                end = len(codes)
+        if len(codes) - end < len(PADDING):
+            codes = np.concatenate((codes[:end], np.frombuffer(PADDING, np.uint8)))
         compiled = scan.library()
-        return cls(data, *(scan.lines(compiled, data, end) if compiled else _bounds(np.frombuffer(data, np.uint8, end))))
+        return cls(codes, *(scan.lines(compiled, codes, end, count + 1) if compiled else _bounds(codes[:end])))
 
     @classmethod
     def of(cls, lines: list[str]) -> Lines:
         """These lines, of which none holds a line end."""
         return cls.of_bytes("".join(f"{line}\n" for line in lines).encode())
-
-    @cached_property
-    def codes(self) -> npt.NDArray[np.uint8]:
-        """The bytes, padding included."""
-        return np.frombuffer(self.data, np.uint8)
 
     @cached_property
     def words8(self) -> npt.NDArray[np.unsignedinteger]:
@@ -104,12 +101,12 @@ class Lines:
     def strings(self, name: str, starts: Places, ends: Places) -> pl.Series:
         """The text between these places, as views: it is not copied. They must not cut a character in two."""
         compiled = scan.library()
-        views = scan.views(compiled, self.data, starts, ends) if compiled else self._views(starts, ends)
+        views = scan.views(compiled, self.codes, starts, ends) if compiled else self._views(starts, ends)
         return self.viewed(name, views)
 
     def viewed(self, name: str, views: scan.Views) -> pl.Series:
-        """The column of these views into the data."""
-        buffers = [None, pa.py_buffer(views), pa.py_buffer(self.data)]
+        """The column of these views into the bytes."""
+        buffers = [None, pa.py_buffer(views), pa.py_buffer(self.codes)]
         column = pl.from_arrow(pa.Array.from_buffers(pa.string_view(), len(views), buffers))
         assert isinstance(column, pl.Series)
         return column.alias(name)
@@ -130,18 +127,25 @@ class Lines:
 
     def holding(self, byte: bytes) -> npt.NDArray[np.bool_]:
         """Which lines hold the byte, one that hardly any line is thought to hold."""
-        found: list[int] = []
-        at = self.data.find(byte)
-        while at >= 0 and len(found) < _FEW:
-            found.append(at)
-            at = self.data.find(byte, at + 1)
-        places = np.array(found, np.int64) if at < 0 else np.flatnonzero(self.codes == byte[0])
         held = np.zeros(len(self) + 1, np.bool_)
-        held[np.searchsorted(self.starts, places, side="right") - 1] = True
+        held[np.searchsorted(self.starts, _found(self.codes, byte[0]), side="right") - 1] = True
         return held[: len(self)]
 
+    def hold(self, text: bytes) -> bool:
+        """Whether the text stands anywhere."""
+        return text in self.codes.tobytes()
 
-def _bounds(codes: npt.NDArray[np.uint8]) -> tuple[Places, Places]:
+
+def count_lines(codes: scan.Bytes) -> tuple[int, bool]:
+    """Line ends in the bytes, and whether all are ASCII."""
+    compiled = scan.library()
+    if compiled:
+        return scan.count_lines(compiled, codes)
+    pieces = [codes[i : i + _PIECE] for i in range(0, len(codes), _PIECE)]
+    return sum(int(np.count_nonzero(p == _LF)) for p in pieces), not any((p > _LAST_ASCII).any() for p in pieces)
+
+
+def _bounds(codes: scan.Bytes) -> tuple[Places, Places]:
     """Where the lines begin and end; a last one without its line end keeps a CR."""
     ends = _found(codes, _LF)
     unended = len(codes) > 0 and codes[-1] != _LF
@@ -154,7 +158,7 @@ def _bounds(codes: npt.NDArray[np.uint8]) -> tuple[Places, Places]:
     return starts, ends - ended_by_cr
 
 
-def _found(codes: npt.NDArray[np.uint8], byte: int) -> Places:
+def _found(codes: scan.Bytes, byte: int) -> Places:
     """Places of the byte, looked for a piece at a time, which stays in the processor's cache."""
     found = [np.zeros(0, np.int64)]
     found += [np.flatnonzero(codes[i : i + _PIECE] == byte) + i for i in range(0, len(codes), _PIECE)]

@@ -14,6 +14,7 @@ from datetime import date
 import polars as pl
 
 OUTCOMES = ("invalid", "http_error", "http_redirect", "excluded", "static", "spam_referrer", "outside_day", "hit")
+OUTCOME = pl.Enum(OUTCOMES)
 
 STATIC = [
     "gif",
@@ -125,28 +126,41 @@ IS_STATIC = pl.col("path").str.contains(_extension_in(STATIC, or_name=r"robots\.
 IS_DOWNLOAD = pl.col("path").str.contains(_extension_in(DOWNLOAD))
 
 
-def by_line(exclude: tuple[str, ...]) -> pl.Expr:
-    """The outcome that the line alone decides, null for content. Needs matched, status (Int16), path, time."""
+def of_path(exclude: tuple[str, ...]) -> dict[str, pl.Expr]:
+    """What a path (column `path`) alone decides: Booleans `excluded`, `static` and `download`."""
+    excluded = pl.any_horizontal(pl.col("path").str.contains(p) for p in exclude) if exclude else pl.lit(value=False)
+    return {"excluded": excluded, "static": IS_STATIC, "download": IS_DOWNLOAD}
+
+
+def by_line() -> pl.Expr:
+    """The outcome (OUTCOME) that the line alone decides, null for content. Needs matched, status (Int16), time, excluded, static."""
     status = pl.col("status")
-    outcome = (
+    return (
         pl.when(~pl.col("matched"))
-        .then(pl.lit("invalid"))
+        .then(_is("invalid"))
         .when(status.is_between(400, 599))
-        .then(pl.lit("http_error"))
+        .then(_is("http_error"))
         .when(status.is_between(300, 399) & (status != 304))
-        .then(pl.lit("http_redirect"))
+        .then(_is("http_redirect"))
+        .when("excluded")
+        .then(_is("excluded"))
+        .when("static")
+        .then(_is("static"))
+        .when(pl.col("time").is_null())
+        .then(_is("invalid"))
     )
-    for pattern in exclude:
-        outcome = outcome.when(pl.col("path").str.contains(pattern)).then(pl.lit("excluded"))
-    return outcome.when(IS_STATIC).then(pl.lit("static")).when(pl.col("time").is_null()).then(pl.lit("invalid"))
 
 
 def of_content(start: date) -> pl.Expr:
     """The outcome of a content line. Needs spam (Boolean) and day (Date)."""
     return (
         pl.when(pl.col("spam").fill_null(value=False))
-        .then(pl.lit("spam_referrer"))
+        .then(_is("spam_referrer"))
         .when(pl.col("day") < start)
-        .then(pl.lit("outside_day"))
-        .otherwise(pl.lit("hit"))
+        .then(_is("outside_day"))
+        .otherwise(_is("hit"))
     )
+
+
+def _is(outcome: str) -> pl.Expr:
+    return pl.lit(outcome, OUTCOME)

@@ -15,7 +15,6 @@ from itertools import chain, islice
 from pathlib import Path
 
 import polars as pl
-import polars_hash  # noqa: F401  (registers nchash)
 
 from usage_stats_dagster import schemas
 from usage_stats_dagster.logs import outcomes, sniff
@@ -23,9 +22,10 @@ from usage_stats_dagster.logs.addresses import blot
 from usage_stats_dagster.logs.blocks import BLOCK_BYTES, Block, BlockReader, LongLine
 from usage_stats_dagster.logs.drops import DROPS, EXAMPLES, SHOWN, dropped
 from usage_stats_dagster.logs.formats.base import LogFormat
-from usage_stats_dagster.logs.hits import Lookups, Visitors, to_hits
+from usage_stats_dagster.logs.hits import Lookups, Visitors, hashed, to_hits
 from usage_stats_dagster.logs.lines import LONGEST_LINE, Lines
 from usage_stats_dagster.logs.parse import parse
+from usage_stats_dagster.lookups.distinct import Distinct
 from usage_stats_dagster.settings import Settings, SettingsError, Site
 
 SAMPLE_BELOW = 1 << 58
@@ -192,7 +192,7 @@ class LogReader:
         if block.long_line is not None:
             return _too_long(block.long_line), []
         lines = block.cut()
-        hashes = lines.text.to_frame("text").select(pl.col("text").nchash.xxh3_64()).to_series()  # type: ignore[attr-defined]
+        hashes = lines.text.to_frame("text").select(hashed("text")).to_series()
         rows = self._rows(lines, block, log_format, state)
         content = rows.filter(pl.col("outcome").is_null())
         spam = self._lookups.spam(content.get_column("referrer")).alias("spam")
@@ -220,9 +220,12 @@ class LogReader:
     def _rows(self, lines: Lines, block: Block, log_format: LogFormat | None, state: str | None) -> pl.DataFrame:
         site, zone = self._options.site, self._options.settings.platform.time_zone
         rows = parse(lines, log_format, state, zone)
-        return rows.with_columns(
+        # Many lines ask for the same path.
+        paths = Distinct(rows.get_column("path"))
+        told = paths.values.to_frame("path").select(path_hash=hashed("path"), **outcomes.of_path(site.exclude))
+        return rows.with_columns(paths.spread(column) for column in told).with_columns(
             pl.int_range(block.first_line, block.first_line + len(lines), dtype=pl.Int64).alias("line"),
-            outcomes.by_line(site.exclude).alias("outcome"),
+            outcomes.by_line().alias("outcome"),
         )
 
 
@@ -268,7 +271,8 @@ _COUNTS = pl.Schema({"day": pl.Date, "outcome": pl.String, "lines": pl.Int64})
 
 
 def _count(counted: pl.DataFrame) -> pl.DataFrame:
-    return counted.group_by("day", "outcome").agg(pl.len().cast(pl.Int64).alias("lines")).sort("day", "outcome")
+    found = counted.group_by("day", "outcome").agg(pl.len().cast(pl.Int64).alias("lines"))
+    return found.cast({"outcome": pl.String}).sort("day", "outcome")
 
 
 def _too_long(long_line: LongLine) -> LogBlock:

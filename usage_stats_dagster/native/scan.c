@@ -19,6 +19,14 @@
 #define LONGEST_LINE (1 << 20)
 #define TIME_LENGTH 29 /* "[01/Mar/2025:00:00:00 +0000] " */
 #define MOST_QUOTES 8
+#define LANES 64
+#define AHEAD 32
+
+#if defined(__GNUC__)
+#define PREFETCH(at) __builtin_prefetch(at)
+#else
+#define PREFETCH(at) ((void)(at))
+#endif
 
 /* Arrow's string view: 12 bytes or fewer stand in it, of more the first four and the place. */
 typedef struct {
@@ -57,10 +65,28 @@ static inline const uint8_t *text_of(const View *v, const uint8_t *const *buffer
   return v->length <= 12 ? v->at.inlined : buffers[v->at.far.buffer] + v->at.far.offset;
 }
 
-/* Line ends in [data, data + end). */
-int64_t scan_count_lines(const uint8_t *data, int64_t end) {
-  int64_t found = 0;
-  for (int64_t i = 0; i < end; i++) found += data[i] == '\n';
+/* Line ends in [data, data + end), and in `high` whether a byte is not ASCII. Counted in lanes of a byte, 255 times at most,
+   which compilers make vectors of. */
+int64_t scan_count_lines(const uint8_t *data, int64_t end, int32_t *high) {
+  int64_t found = 0, i = 0;
+  uint8_t above = 0;
+  while (i + LANES <= end) {
+    uint8_t counts[LANES] = {0}, seen[LANES] = {0};
+    for (int round = 0; round < 255 && i + LANES <= end; round++, i += LANES)
+      for (int lane = 0; lane < LANES; lane++) {
+        counts[lane] += data[i + lane] == '\n';
+        seen[lane] |= data[i + lane];
+      }
+    for (int lane = 0; lane < LANES; lane++) {
+      found += counts[lane];
+      above |= seen[lane];
+    }
+  }
+  for (; i < end; i++) {
+    found += data[i] == '\n';
+    above |= data[i];
+  }
+  *high = above >> 7;
   return found;
 }
 
@@ -226,31 +252,52 @@ static inline uint64_t hash_of(const uint8_t *p, uint32_t n) {
   return mixed(h ^ w) * 0xD6E8FEB86659FD93u;
 }
 
+#define IS_NULL(i) (valid && !(valid[(valid_from + (i)) >> 3] >> ((valid_from + (i)) & 7) & 1))
+
 /* Numbers the distinct strings of a column in the order in which they come: `codes` a row, `firsts` the row of each.
    A row whose bit of `valid` is 0 is null and has no number (UINT32_MAX); no `valid`, no nulls. `table`: `mask` + 1 zeros, a
    power of two, at least twice n. Returns how many are distinct. */
 int64_t scan_codes(const View *views, int64_t n, const uint8_t *const *buffers, const uint8_t *valid, int64_t valid_from,
                    uint32_t *codes, uint32_t *firsts, uint32_t *table, uint64_t mask) {
   int64_t distinct = 0;
-  for (int64_t i = 0; i < n; i++) {
-    if (valid && !(valid[(valid_from + i) >> 3] >> ((valid_from + i) & 7) & 1)) {
-      codes[i] = UINT32_MAX;
-      continue;
+  uint64_t hashes[AHEAD];
+  for (int64_t from = 0; from < n; from += AHEAD) {
+    const int rows = n - from < AHEAD ? (int)(n - from) : AHEAD;
+    /* What a row will be compared with lies anywhere: it is asked for some rows before it is looked at. */
+    for (int r = 0; r < rows; r++) {
+      const View *v = views + from + r;
+      hashes[r] = IS_NULL(from + r) ? 0 : hash_of(text_of(v, buffers), v->length) >> 20;
+      PREFETCH(table + (hashes[r] & mask));
     }
-    const View *v = views + i;
-    const uint8_t *text = text_of(v, buffers);
-    for (uint64_t h = hash_of(text, v->length) >> 20;; h++) {
-      const uint32_t known = table[h & mask];
-      if (!known) {
-        firsts[distinct] = (uint32_t)i;
-        codes[i] = (uint32_t)distinct;
-        table[h & mask] = (uint32_t)++distinct;
-        break;
+    for (int r = 0; r < rows; r++) {
+      const uint32_t known = table[hashes[r] & mask];
+      if (known) PREFETCH(views + firsts[known - 1]);
+    }
+    for (int r = 0; r < rows; r++) {
+      const uint32_t known = table[hashes[r] & mask];
+      if (known) PREFETCH(text_of(views + firsts[known - 1], buffers));
+    }
+    for (int r = 0; r < rows; r++) {
+      const int64_t i = from + r;
+      if (IS_NULL(i)) {
+        codes[i] = UINT32_MAX;
+        continue;
       }
-      const View *other = views + firsts[known - 1];
-      if (other->length == v->length && memcmp(text_of(other, buffers), text, v->length) == 0) {
-        codes[i] = known - 1;
-        break;
+      const View *v = views + i;
+      const uint8_t *text = text_of(v, buffers);
+      for (uint64_t h = hashes[r];; h++) {
+        const uint32_t known = table[h & mask];
+        if (!known) {
+          firsts[distinct] = (uint32_t)i;
+          codes[i] = (uint32_t)distinct;
+          table[h & mask] = (uint32_t)++distinct;
+          break;
+        }
+        const View *other = views + firsts[known - 1];
+        if (other->length == v->length && memcmp(text_of(other, buffers), text, v->length) == 0) {
+          codes[i] = known - 1;
+          break;
+        }
       }
     }
   }

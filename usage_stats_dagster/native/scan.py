@@ -22,6 +22,7 @@ VERSION = 1
 
 Places = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.uint32]
+Bytes = npt.NDArray[np.uint8]
 Views = npt.NDArray[np.uint32]
 """A row of four words for each string: Arrow's views."""
 
@@ -45,30 +46,29 @@ def library() -> ctypes.CDLL | None:
     return None
 
 
-def count_lines(scan: ctypes.CDLL, data: memoryview) -> int:
-    """Line ends in the data."""
-    codes = np.frombuffer(data, np.uint8)
-    return int(scan.scan_count_lines(_at(codes), ctypes.c_int64(len(codes))))
+def count_lines(scan: ctypes.CDLL, codes: Bytes) -> tuple[int, bool]:
+    """Line ends in the bytes, and whether all are ASCII."""
+    high = np.zeros(1, np.int32)
+    return int(scan.scan_count_lines(_at(codes), ctypes.c_int64(len(codes)), _at(high))), not high[0]
 
 
-def lines(scan: ctypes.CDLL, data: bytes, end: int) -> tuple[Places, Places]:
-    """Where the lines of data up to `end` begin and end, LF or CRLF taken off."""
-    most = count_lines(scan, memoryview(data)[:end]) + 1
+def lines(scan: ctypes.CDLL, codes: Bytes, end: int, most: int) -> tuple[Places, Places]:
+    """Where the lines of the bytes up to `end`, at most so many, begin and end, LF or CRLF taken off."""
     starts, ends = np.empty(most, np.int64), np.empty(most, np.int64)
-    count = scan.scan_lines(data, ctypes.c_int64(end), _at(starts), _at(ends))
+    count = scan.scan_lines(_at(codes), ctypes.c_int64(end), _at(starts), _at(ends))
     return starts[:count], ends[:count]
 
 
-def views(scan: ctypes.CDLL, data: bytes, starts: Places, ends: Places) -> Views:
-    """The text between these places of data."""
+def views(scan: ctypes.CDLL, codes: Bytes, starts: Places, ends: Places) -> Views:
+    """The text between these places."""
     starts, ends = np.ascontiguousarray(starts), np.ascontiguousarray(ends)
     made = np.empty((len(starts), 4), np.uint32)
-    scan.scan_views(data, _at(starts), _at(ends), ctypes.c_int64(len(starts)), _at(made))
+    scan.scan_views(_at(codes), _at(starts), _at(ends), ctypes.c_int64(len(starts)), _at(made))
     return made
 
 
 def apache(
-    scan: ctypes.CDLL, data: bytes, starts: Places, ends: Places, *, named: int, dashes: int, quotes: int
+    scan: ctypes.CDLL, codes: Bytes, starts: Places, ends: Places, *, named: int, dashes: int, quotes: int
 ) -> tuple[Places, list[Views], npt.NDArray[np.uint8], npt.NDArray[np.int16], Codes, Places]:
     """Of these lines those that are as usual: row, texts (words, path, quoted fields), index of the method, status, and
     which of the times, given last by the place where each begins, is theirs.
@@ -79,7 +79,7 @@ def apache(
     rows, times, changes = np.empty(n, np.int64), np.empty(n, np.int64), np.zeros(1, np.int64)
     method, status, seconds = np.empty(n, np.uint8), np.empty(n, np.int16), np.empty(n, np.uint32)
     count = scan.scan_apache(
-        data, _at(starts), _at(ends), ctypes.c_int64(n), named, dashes, quotes,
+        _at(codes), _at(starts), _at(ends), ctypes.c_int64(n), named, dashes, quotes,
         _at(rows), columns, _at(method), _at(status), _at(seconds), _at(times), _at(changes),
     )  # fmt: skip
     return rows[:count], [t[:count] for t in texts], method[:count], status[:count], seconds[:count], times[: changes[0]]

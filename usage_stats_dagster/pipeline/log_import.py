@@ -33,6 +33,9 @@ _PENDING_ROWS = 1_000_000
 _MOST_DROPS = 500
 """Examples of lines that are no hits, in a log's manifest."""
 
+_MANY_DROPS = 100
+"""Blocks whose examples wait to be chosen from."""
+
 COVER_SHARE = 0.05
 """A log covers a day when it has at least this share of its busiest day's lines there: less is spill over midnight."""
 
@@ -173,7 +176,9 @@ def parse_log(lake: Lake, found: FoundLog, head: Head, options: ReadOptions, pro
         for block in reader:
             outcomes.append(block.outcomes)
             samples.append(block.sample)
-            drops = [first_drops([*drops, block.drops], _MOST_DROPS)]
+            drops.append(block.drops)
+            if len(drops) > _MANY_DROPS:
+                drops = [first_drops(drops, _MOST_DROPS)]
             with written_to(lake):
                 if block.rejects.height:
                     rejects.append(block.rejects)

@@ -60,7 +60,7 @@ def cut(lines: Lines, *, named: int, dashes: int, quotes: int) -> Cut:
     if compiled is None:
         return cut_by_columns(lines, named=named, dashes=dashes, quotes=quotes)
     rows, texts, method, status, seconds, times = scan.apache(
-        compiled, lines.data, lines.starts, lines.ends, named=named, dashes=dashes, quotes=quotes
+        compiled, lines.codes, lines.starts, lines.ends, named=named, dashes=dashes, quotes=quotes
     )
     return Cut(rows, [lines.viewed("text", t) for t in texts], method, status, seconds, times)
 

@@ -37,7 +37,7 @@ class JsonFormat(LogFormat):
 
     def reads_any(self, lines: Lines) -> bool:
         """See LogFormat."""
-        return b"{" in lines.data and super().reads_any(lines)
+        return lines.hold(b"{") and super().reads_any(lines)
 
     def fields(self, lines: pl.Series, state: str | None) -> pl.DataFrame:
         """See LogFormat."""

@@ -82,7 +82,7 @@ class W3cFormat(LogFormat):
 
     def reads_any(self, lines: Lines) -> bool:
         """See LogFormat."""
-        return _FIELDS_MARK.encode() in lines.data and super().reads_any(lines)
+        return lines.hold(_FIELDS_MARK.encode()) and super().reads_any(lines)
 
     def reads_header(self, text: str) -> bool:
         """Whether the text's last `#Fields` line is of this member: a log may be all header, on a quiet day."""
