@@ -110,7 +110,7 @@ def usage_stats(folder: Path, *arguments: str) -> Cost:
     timings = folder / "timings.json"
     timings.unlink(missing_ok=True)
     env = environment() | {"USAGE_STATS_TIMINGS": str(timings)}
-    command = [sys.executable, "-c", "from usage_stats_dagster.cli.main import main; main()", *arguments]
+    command = [sys.executable, "-c", "from usage_stats_dagster.cli.start import main; main()", *arguments]
     cost = measure(command, cwd=folder, env=env)
     if not timings.is_file():
         return cost

@@ -1,5 +1,5 @@
 """`python -m usage_stats_dagster`: the command line, where no script is installed."""
 
-from usage_stats_dagster.cli.main import main
+from usage_stats_dagster.cli.start import main
 
 main()

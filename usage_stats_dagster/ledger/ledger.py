@@ -27,6 +27,7 @@ from usage_stats_dagster.ledger.tables import (
     log_file_summary,
     log_path,
     matomo_position,
+    metadata,
 )
 
 REVISION = "0002"
@@ -350,6 +351,12 @@ class Ledger:
         with self._connect(write=True) as c, c.begin():
             if self._is_current(c):  # another process was faster
                 return
+            if not sa.inspect(c).get_table_names():
+                # From nothing to the newest version needs no Alembic, whose import takes longer than the tables.
+                metadata.create_all(c)
+                _version_table.create(c)
+                c.execute(_version_table.insert().values(version_num=REVISION))
+                return
             from alembic import command  # noqa: PLC0415
             from alembic.config import Config  # noqa: PLC0415
 
@@ -366,6 +373,11 @@ class Ledger:
             msg = f"the ledger at {self.url} was made by a newer version ({have} > {REVISION}): upgrade usage-stats-dagster"
             raise LedgerError(msg)
         return bool(have == REVISION)
+
+
+_version_table = sa.Table(
+    "alembic_version", sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True, nullable=False)
+)
 
 
 def _inherit_positions(c: Connection, idsite: int, old: str, new: str) -> None:

@@ -21,7 +21,7 @@ from usage_stats_dagster_tests.api.server import Client, serving
 from usage_stats_dagster_tests.index.documents import document, frame
 from usage_stats_dagster_tests.services import free_port
 
-COMMAND = [sys.executable, "-c", "from usage_stats_dagster.cli.main import main; main()", "serve"]
+COMMAND = [sys.executable, "-c", "from usage_stats_dagster.cli.start import main; main()", "serve"]
 DAY = date(2025, 6, 1)
 
 

@@ -18,7 +18,7 @@ def call(folder: Path, *arguments: str, code: int = 0, **env: str) -> subprocess
     import os
 
     done = subprocess.run(
-        [sys.executable, "-c", "from usage_stats_dagster.cli.main import main; main()", *arguments],
+        [sys.executable, "-c", "from usage_stats_dagster.cli.start import main; main()", *arguments],
         cwd=folder, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200", **env}, check=False,
     )  # fmt: skip
     assert done.returncode == code, done.stdout + done.stderr

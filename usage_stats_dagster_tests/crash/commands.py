@@ -25,7 +25,7 @@ def environment() -> dict[str, str]:
 def start(folder: Path, *arguments: str, **more: str) -> subprocess.Popen[str]:
     """The command, begun."""
     return subprocess.Popen(
-        [sys.executable, "-c", "from usage_stats_dagster.cli.main import main; main()", *arguments],
+        [sys.executable, "-c", "from usage_stats_dagster.cli.start import main; main()", *arguments],
         cwd=folder,
         env=environment() | more,
         stdout=subprocess.PIPE,

@@ -58,7 +58,7 @@ def python(folder: Path, code: str, *arguments: str) -> str:
 
 
 def usage_stats(folder: Path, *arguments: str) -> str:
-    return python(folder, "from usage_stats_dagster.cli.main import main; main()", *arguments)
+    return python(folder, "from usage_stats_dagster.cli.start import main; main()", *arguments)
 
 
 def test_the_graph_and_every_command_over_it(bucket: Bucket, folder: Path) -> None:
