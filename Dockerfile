@@ -4,6 +4,8 @@
 FROM python:3.12-slim-bookworm AS build
 ARG EXTRAS=postgres
 WORKDIR /src
+# What is compiled (usage_stats_dagster/native) makes reading logs a third quicker; it is optional, and so is this line.
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 RUN python -m venv /opt/venv
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY usage_stats_dagster usage_stats_dagster

@@ -49,7 +49,7 @@ class Block:
     @property
     def whole(self) -> memoryview:
         """The bytes of the whole lines."""
-        return memoryview(self.data)[: self.end]
+        return self.data[: self.end].data
 
     def cut(self) -> Lines:
         """The lines, a byte order mark in front of them taken off."""
@@ -101,7 +101,7 @@ class BlockReader:
                 # One buffer a block, read into behind the rest of the one before: a block is not copied.
                 data = np.empty(len(rest) + self._block_bytes + len(PADDING), np.uint8)
                 data[: len(rest)] = np.frombuffer(rest, np.uint8)
-                read = self._gather(log, memoryview(data)[len(rest) : -len(PADDING)])
+                read = self._gather(log, data[len(rest) : -len(PADDING)].data)
                 if not read:
                     break
                 end = len(rest) + read
@@ -130,7 +130,7 @@ class BlockReader:
             return 0
 
     def _block(self, data: scan.Bytes, end: int) -> Block:
-        whole = memoryview(data)[:end]
+        whole = data[:end].data
         block = Block(self.lines + 1, data, end, count_lines(data[:end])[0])
         self._take(whole)
         self.lines += block.lines

@@ -100,7 +100,7 @@ class OpenLog:
         Raises DamagedLog once every byte before the damage was handed out.
         """
         if self._packing is None:
-            return self._file.readinto(into) or 0  # type: ignore[attr-defined,no-any-return]
+            return self._file.readinto(into) or 0  # type: ignore[attr-defined]
         while self._have < len(into) and not self._ended:
             self._more()
         if not self._have and self._damage:

@@ -57,7 +57,7 @@ class Lines:
         count, is_ascii = count_lines(codes[:end])
         if not is_ascii:
             try:
-                str(memoryview(codes)[:end], "utf-8")
+                str(codes[:end].data, "utf-8")
             except UnicodeDecodeError:
                 codes = np.frombuffer(codes[:end].tobytes().decode("utf-8", "backslashreplace").encode(), np.uint8)
                 end = len(codes)

@@ -89,7 +89,7 @@ def _custom(pattern: str, time: str | None) -> LogFormat:
 
 def _score(log_format: LogFormat, lines: Lines) -> int:
     """How many lines the format reads, their time included."""
-    records = log_format.records(lines, log_format.next_state(None, memoryview(lines.codes)))
+    records = log_format.records(lines, log_format.next_state(None, lines.codes.data))
     return int(records.select((pl.col("matched") & pl.col("time").is_not_null()).sum()).item())
 
 

@@ -82,7 +82,14 @@ def apache(
         _at(codes), _at(starts), _at(ends), ctypes.c_int64(n), named, dashes, quotes,
         _at(rows), columns, _at(method), _at(status), _at(seconds), _at(times), _at(changes),
     )  # fmt: skip
-    return rows[:count], [t[:count] for t in texts], method[:count], status[:count], seconds[:count], times[: changes[0]]
+    return (
+        rows[:count],
+        [t[:count] for t in texts],
+        method[:count],
+        status[:count],
+        seconds[:count],
+        times[: changes[0]],
+    )
 
 
 def codes(scan: ctypes.CDLL, column: pl.Series) -> tuple[pl.Series, pl.Series]:

@@ -20,7 +20,7 @@ from usage_stats_dagster.logs.sniff import UnknownFormatError, detect
 def parse(lines: list[str], log_format) -> list[dict]:
     """Fields of each line (time parsed), None for a line that did not match."""
     block = Lines.of(lines)
-    records = log_format.records(block, log_format.next_state(None, memoryview(block.codes)))
+    records = log_format.records(block, log_format.next_state(None, block.codes.data))
     return [{f: r[f] for f in FIELDS} if r["matched"] else None for r in records.iter_rows(named=True)]
 
 

@@ -51,7 +51,7 @@ class LogFormat:
 
     def reads_any(self, lines: Lines) -> bool:
         """Whether one of the lines matches."""
-        return bool(self.fields(lines.text, self.next_state(None, memoryview(lines.codes))).get_column(MATCHED).any())
+        return bool(self.fields(lines.text, self.next_state(None, lines.codes.data)).get_column(MATCHED).any())
 
     def next_state(self, state: str | None, data: bytes | memoryview) -> str | None:
         """The state behind these bytes (whole lines)."""
