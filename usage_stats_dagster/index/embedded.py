@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import date
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
+from weakref import finalize
 
 import polars as pl
 
@@ -65,6 +66,7 @@ class EmbeddedIndex:
         self._timeout = timeout
         self._lock = threading.RLock()
         self._db: sqlite3.Connection | None = connect(self.path, create=create, timeout=timeout)
+        finalize(self, self._db.close)  # at the process's end at the latest
 
     def close(self) -> None:
         """Close the file; folds the log into it when no other process has it open."""

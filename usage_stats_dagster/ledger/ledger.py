@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, cast
+from weakref import finalize
 
 import polars as pl
 import sqlalchemy as sa
@@ -66,6 +67,7 @@ class Ledger:
         self.url = url
         try:
             self._engine = _engine(url)
+            finalize(self, self._engine.dispose)  # at the process's end at the latest: the log is folded into the file
             self._migrate()
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError) as e:
             msg = f"ledger.url = {url!r} can't be used ({e}): use 'sqlite:///data/ledger.db' or another SQLAlchemy URL"
