@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pymysql
 
 PASSWORD_VARIABLE = "USAGE_STATS_MATOMO_PASSWORD"  # noqa: S105  (a variable's name)
-BATCH_ROWS = 8_000
+BATCH_ROWS = {"connectorx": 32_000, "pymysql": 8_000}
 """Rows in memory at a time, on their way from the server to the tables."""
 
 READ_ONLY = (
@@ -132,7 +132,7 @@ class Database:
                 url,
                 list(queries),
                 return_type="arrow_stream",
-                batch_size=BATCH_ROWS,
+                batch_size=BATCH_ROWS["connectorx"],
                 pre_execution_query=list(READ_ONLY),
             )
             for batch in reader:
@@ -174,7 +174,7 @@ class Reader:
         try:
             with self._connection.cursor(SSCursor) as c:
                 c.execute(query)
-                while rows := c.fetchmany(BATCH_ROWS):
+                while rows := c.fetchmany(BATCH_ROWS["pymysql"]):
                     yield pl.DataFrame(rows, schema=schema, orient="row")
         except pymysql.MySQLError as e:
             raise self._failed(e) from e
