@@ -108,8 +108,8 @@ def test_what_changes_while_it_is_read_is_read_again(server, tmp_path, monkeypat
     before = made(tmp_path / "before", url, SITES, FIRST, LAST, **OLD)
     monkeypatch.setattr(SiteReading, "_asked", visit_goes_on)
     run(ws, first=FIRST, last=LAST)
-    had, has = ((table(w, t, 7, FIRST, FIRST) for t in (EVENTS, VISITS)) for w in (before, ws))
-    (events, visits), (more_events, more_visits) = had, has
+    events, more_events = (table(w, EVENTS, 7, FIRST, FIRST) for w in (before, ws))
+    visits, more_visits = (table(w, VISITS, 7, FIRST, FIRST) for w in (before, ws))
     assert more_events.height == events.height + 2
     assert more_visits["visit_total_actions"].sum() == visits["visit_total_actions"].sum() + 2
     assert ws.ledger.status(7, FIRST)["counts"]["matomo_events"] == events.height + 2
