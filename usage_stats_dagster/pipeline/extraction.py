@@ -1,7 +1,7 @@
 """The stages `day_status` and `visits`, `events` where a Matomo's database is the source (`matomo.mode = "database"`).
 
-What belongs here: which days are over, whether a day has changed, which days are read together, the rows that a month's
-documents are made of. What does not: reading days (`extraction_days.py`), SQL and clients (`matomo/`), the stages after.
+What belongs here: which days are over, whether a day has changed, which days are read together. What does not: reading
+days (`extraction_days.py`), SQL and clients (`matomo/`), the stages after.
 
 A day is read when it is over and its visits can no longer grow. Its control (counts and sums, `matomo/control.py`) is its
 fingerprint: an unchanged day is not read again, a changed one is.
@@ -10,13 +10,11 @@ fingerprint: an unchanged day is not read again, a changed one is.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from queue import SimpleQueue
 from typing import Any
-
-import polars as pl
 
 from usage_stats_dagster.ledger.tables import DayStatus
 from usage_stats_dagster.matomo import queries
@@ -24,20 +22,15 @@ from usage_stats_dagster.matomo.actions import Actions
 from usage_stats_dagster.matomo.columns import Columns, read_columns
 from usage_stats_dagster.matomo.control import Control
 from usage_stats_dagster.matomo.database import Database, MatomoDatabaseError, Reader
-from usage_stats_dagster.metrics.table import Bucket, metrics
 from usage_stats_dagster.pipeline.extraction_days import Made, SiteReading, hash_of, mark_of, period_of
-from usage_stats_dagster.pipeline.stage import SiteDay, StageReport, fingerprint
+from usage_stats_dagster.pipeline.stage import SiteDay, StageReport
 from usage_stats_dagster.pipeline.status import GOES_ON, Reached, advance_all, statuses_of
 from usage_stats_dagster.pipeline.threads import in_threads
 from usage_stats_dagster.pipeline.workspace import Workspace
-from usage_stats_dagster.schemas import EVENTS, METRICS_TABLE, VISITS
-from usage_stats_dagster.settings import Site
+from usage_stats_dagster.schemas import EVENTS, VISITS
 
 RECHECKED_DAYS = 7
 """Without dates, a run looks again at so many last days of a site, besides those that it has not made yet."""
-
-MONTH_EVENTS = 150_000
-"""Events of a month that are counted at a time, all of some visitors'."""
 
 STRETCH_EVENTS, LEAST_STRETCH_EVENTS = 100_000, 20_000
 """Events of the days that one thread reads at a time: they are in memory together, but for a day that has more alone. For
@@ -242,58 +235,3 @@ def _advance(ws: Workspace, made: Sequence[Made]) -> None:
         to = max(DayStatus.PRETABLE, DayStatus(row["status"]) if row is not None else DayStatus.QUEUE)
         reached.append(Reached(*key, to, {"head_hash": head, "counts": counts}))
     advance_all(ws, reached, rows)
-
-
-# --- a month's documents ----------------------------------------------------------------------------------------------
-
-
-def documents_mark(ws: Workspace, site: Site, days: Sequence[date]) -> str:
-    """Over what decides `document_rows` beside the days' metrics: a month's are made of its events and visits."""
-    if site.grain == "day":
-        return ""
-    found = (ws.lake.manifest(t, site.id, d) for d in days for t in (EVENTS, VISITS))
-    return fingerprint(*(m.content_hash for m in found if m is not None))
-
-
-def document_rows(ws: Workspace, site: Site, first: date, days: Sequence[date], rules: str) -> pl.DataFrame:
-    """METRICS_TABLE that the documents of the days (one day, or a month's) are made of."""
-    if site.grain == "day":
-        return ws.lake.scan(METRICS_TABLE, [(site.id, d) for d in days]).collect()
-    return month_rows(ws, site, first, days, rules)
-
-
-def month_rows(ws: Workspace, site: Site, first: date, days: Sequence[date], rules: str) -> pl.DataFrame:
-    """METRICS_TABLE of a month from its events: Matomo's visits span days, and what is binary per visit does not add up."""
-    last = max(days)
-    return metrics(_month_buckets(ws, site, days, last), ws.settings, site, (first, last), rules).table
-
-
-def _month_buckets(ws: Workspace, site: Site, days: Sequence[date], last: date) -> Iterator[Bucket]:
-    parts = [(site.id, d) for d in days]
-    # A visit stands on each day on which it has an event: as it was last read.
-    visits = (
-        ws.lake.scan(VISITS, parts)
-        .select(
-            "idvisit",
-            "idvisitor",
-            "visit_last_action_time",
-            "visit_total_actions",
-            "visit_total_time",
-            "location_country",
-        )
-        .collect()
-        .sort("visit_last_action_time", nulls_last=False)
-        .unique("idvisit", keep="last", maintain_order=True)
-        .lazy()
-    )
-    end = ws.settings.day_start(last + timedelta(1)) + timedelta(seconds=ws.settings.rules.double_click_seconds)
-    events = ws.lake.scan(EVENTS, parts)
-    tail = ws.lake.scan(EVENTS, [(site.id, last + timedelta(1))]).filter(pl.col("server_time") <= end)
-    total = sum(m.rows for d in days if (m := ws.lake.manifest(EVENTS, site.id, d)) is not None)
-    n = max(1, -(-total // MONTH_EVENTS))
-    for k in range(n):
-        if n == 1:
-            yield Bucket(events, visits, tail)
-            continue
-        mine = pl.col("idvisitor").hash() % n == k  # any even split does
-        yield Bucket(events.filter(mine), visits, tail.filter(mine))
