@@ -12,6 +12,8 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from usage_stats_dagster.matomo import queries
@@ -59,39 +61,24 @@ class Tally:
     def add_events(self, rows: pl.DataFrame) -> None:
         """Further events."""
         if rows.height:
-            ids, seconds = c("idlink_va"), _seconds("server_time")
-            made = rows.select(
-                pl.len(), ids.min().alias("least"), ids.max().alias("most"), ids.sum().alias("sum"), seconds.sum()
-            )
-            self._events.append(made.row(0))
+            ids, seconds = rows["idlink_va"].to_numpy(), _seconds(rows["server_time"])
+            self._events.append((rows.height, *(int(n) for n in (ids.min(), ids.max(), ids.sum(), seconds.sum()))))
 
-    def add_visits(self, rows: pl.DataFrame) -> None:
-        """Further visits."""
-        if not rows.height:
-            return
+    def add_visits(self, rows: pl.DataFrame, said: npt.NDArray[np.int64]) -> None:
+        """Further visits, and what `said` gives of them."""
         end = self._period.end
-        seconds, last, first = (
-            _seconds("visit_last_action_time"),
-            c("visit_last_action_time"),
-            c("visit_first_action_time"),
-        )
-        countries = rows["location_country"].unique().drop_nulls()
-        codes = pl.Series([zlib.crc32(text.encode()) % queries.COUNTRY_MODULUS for text in countries], dtype=pl.Int64)
-        country = c("location_country").replace_strict(countries, codes, default=0, return_dtype=pl.Int64)
-        actions, spent = (c(n).cast(pl.Int64).fill_null(0) for n in ("visit_total_actions", "visit_total_time"))
-        said = (
-            seconds % queries.SECONDS_MODULUS
-            + queries.ACTIONS_FACTOR * actions
-            + queries.SPENT_FACTOR * spent
-            + country
-        )
-        watched = rows.filter(
-            (last >= self._period.start) & (last < end + queries.LATER) & (first < end).fill_null(value=True)
-        )
-        made = watched.select(
-            (last < end).sum().alias("ended"), pl.len(), (c("idvisit") % queries.ID_MODULUS * said).sum().alias("sum")
-        )
-        self._visits = [a + b for a, b in zip(self._visits, made.row(0), strict=True)]
+        start, until, later = (int(t.timestamp()) + _YEAR_0 for t in (self._period.start, end, end + queries.LATER))
+        last = _seconds(rows["visit_last_action_time"])
+        # A first action at the zero date, which is null here, is before everything to SQL.
+        first = _seconds(rows["visit_first_action_time"])
+        watched = (last >= start) & (last < later) & (first < until)
+        made = (watched & (last < until)).sum(), watched.sum(), said[watched].sum()
+        self._visits = [a + int(b) for a, b in zip(self._visits, made, strict=True)]
+
+    @property
+    def visits_ended(self) -> int:
+        """Visits that end in the period."""
+        return self._visits[0]
 
     def control(self) -> Control:
         """Of all rows that were added."""
@@ -99,5 +86,17 @@ class Tally:
         return Control.of([sum(counts), min(least), max(most), sum(ids), sum(seconds)], self._visits)
 
 
-def _seconds(time: str) -> pl.Expr:
-    return c(time).dt.epoch("s") + _YEAR_0
+def said(visits: pl.DataFrame) -> npt.NDArray[np.int64]:
+    """What each of the visits (VISITS) adds to the sum of `queries.control`, if that looks at it."""
+    countries = visits["location_country"].unique().drop_nulls()
+    codes = pl.Series([zlib.crc32(text.encode()) % queries.COUNTRY_MODULUS for text in countries], dtype=pl.Int64)
+    country = c("location_country").replace_strict(countries, codes, default=0, return_dtype=pl.Int64)
+    actions, spent = (c(n).cast(pl.Int64).fill_null(0) for n in ("visit_total_actions", "visit_total_time"))
+    seconds = (c("visit_last_action_time").dt.epoch("s").fill_null(0) + _YEAR_0) % queries.SECONDS_MODULUS
+    says = seconds + queries.ACTIONS_FACTOR * actions + queries.SPENT_FACTOR * spent + country
+    return visits.select(c("idvisit") % queries.ID_MODULUS * says).to_series().to_numpy()
+
+
+def _seconds(times: pl.Series) -> npt.NDArray[np.int64]:
+    """Microseconds to seconds from the year 0; a null is long before any period."""
+    return times.to_physical().fill_null(strategy="zero").to_numpy() // 1_000_000 + _YEAR_0

@@ -104,9 +104,6 @@ def events(raw: pl.DataFrame, site: Site, want: Wanted) -> pl.DataFrame:
 
 def visits(raw: pl.DataFrame, idsite: int, *, store_ips: bool, counted_here: bool) -> pl.DataFrame:
     """VISITS of rows of `queries.visits_ended`, which are counted on their day, and of `visits_of`, which are on another."""
-    ips = raw["location_ip"]
-    distinct = ips.unique().drop_nulls()
-    networks = [address(b, whole=store_ips) for b in distinct.to_list()]
     made = raw.select(
         c("idvisit").cast(pl.Int64),
         _hex("idvisitor"),
@@ -115,9 +112,7 @@ def visits(raw: pl.DataFrame, idsite: int, *, store_ips: bool, counted_here: boo
         _utc("visit_last_action_time"),
         c("visit_total_actions", "visit_total_time").cast(pl.Int32),
         c("location_country").str.to_lowercase(),
-        ips.replace_strict(distinct, pl.Series(networks, dtype=pl.String), default=None, return_dtype=pl.String).alias(
-            "location_ip"
-        ),
+        addresses(raw["location_ip"], whole=store_ips),
         c("referer_type").cast(pl.Int8),
         c("referer_name"),
         c("config_browser_name"),
@@ -128,6 +123,19 @@ def visits(raw: pl.DataFrame, idsite: int, *, store_ips: bool, counted_here: boo
         pl.lit(counted_here).alias("counted_here"),
     )
     return VISITS.conform(made)
+
+
+def addresses(raw: pl.Series, *, whole: bool) -> pl.Series:
+    """As `address`, of a Binary column: each network is written once, however many addresses are in it."""
+    if not whole:
+        ip, size = c("location_ip"), c("location_ip").bin.size()
+        # An IPv4 address in IPv6's form has its network in the bytes 12 and 13.
+        used = pl.when(size == 4).then(ip.bin.head(2)).when(size == 16).then(ip.bin.head(14))
+        raw = raw.alias("location_ip").to_frame().select(used).to_series()
+    distinct = raw.unique().drop_nulls()
+    padded = [b if whole else b.ljust(4 if len(b) == 2 else 16, b"\0") for b in distinct]
+    texts = pl.Series([address(b, whole=whole) for b in padded], dtype=pl.String)
+    return raw.replace_strict(distinct, texts, default=None, return_dtype=pl.String).alias("location_ip")
 
 
 @lru_cache(maxsize=1 << 16)

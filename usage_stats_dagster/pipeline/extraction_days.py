@@ -10,12 +10,14 @@ again by itself, and at last by pymysql in one transaction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import groupby, pairwise
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from usage_stats_dagster.items.version import version as items_version
@@ -25,13 +27,13 @@ from usage_stats_dagster.ledger.tables import DayStatus
 from usage_stats_dagster.matomo import extract, queries
 from usage_stats_dagster.matomo.actions import Actions
 from usage_stats_dagster.matomo.columns import Columns
-from usage_stats_dagster.matomo.control import Control, Tally
+from usage_stats_dagster.matomo.control import Control, Tally, said
 from usage_stats_dagster.matomo.database import ClientFailedError, Database, MatomoDatabaseError, Reader
 from usage_stats_dagster.matomo.extract import Wanted
 from usage_stats_dagster.matomo.queries import RAW_VISIT, Period
 from usage_stats_dagster.pipeline.stage import fingerprint
 from usage_stats_dagster.pipeline.status import advance
-from usage_stats_dagster.pipeline.tracking import head_hash, head_of
+from usage_stats_dagster.pipeline.tracking import HEAD, head_hash
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.schemas import EVENTS, VISITS
 from usage_stats_dagster.settings import Site
@@ -76,19 +78,12 @@ class SiteReading:
         """Adds to `made` those of the days whose rows are of one moment; puts what the others hold now into `inputs`."""
         with ExitStack() as stack:
             parts = [stack.enter_context(_Day(self.ws, self.site, d, want)) for d in days]
-            whole = Period(self.site.id, parts[0].period.start, parts[-1].period.end)
+            whole, reading = Period(self.site.id, parts[0].period.start, parts[-1].period.end), _Stretch(parts)
             for raw in self._asked(queries.events_by_id(self.columns, whole, want.asked)):
-                frame = extract.events(self.actions.named(raw, self._asked), self.site, want)
-                for part, rows in _by_day(frame, "server_time", parts):
-                    part.add_events(rows)
-            ended = []
+                reading.add_events(extract.events(self.actions.named(raw, self._asked), self.site, want))
             for raw in self._asked(queries.visits_ended(self.columns, whole)):
-                frame = self._visits(raw, counted_here=True)
-                for part, rows in _by_day(frame, "visit_last_action_time", parts):
-                    part.add_visits(rows)
-                if len(parts) > 1:
-                    ended.append(frame)
-            self._add_others(parts, ended)
+                reading.add_ended(self._visits(raw, counted_here=True))
+            self._add_others(reading)
             for part in parts:
                 control, seen = part.tally.control(), inputs[part.day]
                 if hash_of(control) != seen:
@@ -106,29 +101,25 @@ class SiteReading:
             want, period = self._wanted(day), period_of(self.ws, self.site.id, day)
             control = Control.read(self.reader, self.columns, period)
             with _Day(self.ws, self.site, day, want) as part:
+                reading = _Stretch([part])
                 for raw in self.reader.stream(queries.events(self.columns, period, want.asked), want.schema):
-                    part.add_events(extract.events(raw, self.site, want))
+                    reading.add_events(extract.events(raw, self.site, want))
                 for raw in self.reader.stream(queries.visits_ended(self.columns, period), RAW_VISIT):
-                    part.add_visits(self._visits(raw, counted_here=True))
-                self._add_others([part], [])
+                    reading.add_ended(self._visits(raw, counted_here=True))
+                self._add_others(reading)
                 if not part.agrees(control):
                     msg = f"site {self.site.id}, {day}: read {part.events.rows} events, the database counts {control.events} in the same moment"
                     raise MatomoDatabaseError(msg)
                 return part.commit(self._learn(day, control, inputs))
 
-    def _add_others(self, parts: Iterable[_Day], read: list[pl.DataFrame]) -> None:
-        """To each day the visits of its events that end on another: out of those that were `read`, else from the database."""
-        missing = {part.day: part.missing() for part in parts}
-        wanted = pl.concat([pl.Series(dtype=pl.Int64), *missing.values()]).unique().sort()
-        here = pl.concat([VISITS.empty(), *read]).filter(pl.col("idvisit").is_in(wanted.implode()))
-        others = [here.with_columns(counted_here=pl.lit(value=False))]
-        left = wanted.filter(~wanted.is_in(here["idvisit"].implode())).to_list()
+    def _add_others(self, reading: _Stretch) -> None:
+        """To each day the visits of its events that end on another: out of those that were read, else from the database."""
+        left = reading.not_read()
+        others = []
         for k in range(0, len(left), VISITS_AT_A_TIME):
             query = queries.visits_of(self.columns, left[k : k + VISITS_AT_A_TIME])
             others += [self._visits(raw, counted_here=False) for raw in self.reader.stream(query, RAW_VISIT)]
-        found = pl.concat(others).sort("idvisit")
-        for part in parts:
-            part.add_visits(found.filter(pl.col("idvisit").is_in(missing[part.day].implode())))
+        reading.add_others(others)
 
     def _visits(self, raw: pl.DataFrame, *, counted_here: bool) -> pl.DataFrame:
         store_ips = self.ws.settings.rules.store_ips
@@ -158,8 +149,6 @@ class _Day:
     events: TableWriter = field(init=False)
     visits: TableWriter = field(init=False)
     _heads: list[pl.DataFrame] = field(default_factory=list)
-    _named: list[pl.Series] = field(default_factory=list)
-    _known: list[pl.Series] = field(default_factory=list)
     _committed: bool = False
 
     def __post_init__(self) -> None:
@@ -178,27 +167,21 @@ class _Day:
 
     def add_events(self, rows: pl.DataFrame) -> None:
         """Further rows of the day's EVENTS, in their order."""
-        self._named.append(rows["idvisit"].unique())
-        seconds = self.ws.settings.rules.double_click_seconds
-        self._heads.append(head_of(rows, self.ws.settings, self.day, seconds))
         self.tally.add_events(rows)
         self.events.append(rows)
+        seconds = timedelta(seconds=self.ws.settings.rules.double_click_seconds)
+        first = int(rows["server_time"].search_sorted(self.period.start + seconds, "right"))
+        if first:
+            self._heads.append(rows[:first].select(HEAD))
 
-    def add_visits(self, rows: pl.DataFrame) -> None:
-        """Further rows of the day's VISITS: those that end on it first, then, all at once, the others."""
-        self._known.append(rows["idvisit"])
-        self.tally.add_visits(rows)
+    def add_visits(self, rows: pl.DataFrame, said: npt.NDArray[np.int64]) -> None:
+        """Further rows of the day's VISITS, with what control.said gives of them: those that end on it, then the others."""
+        self.tally.add_visits(rows, said)
         self.visits.append(rows)
-
-    def missing(self) -> pl.Series:
-        """Ids of the visits that the events name and that are not there."""
-        none = pl.Series(dtype=pl.Int64)
-        named, known = pl.concat([none, *self._named]).unique(), pl.concat([none, *self._known])
-        return named.filter(~named.is_in(known.implode()))
 
     def agrees(self, control: Control) -> bool:
         """Whether as many rows were read as the database counts."""
-        return (self.events.rows, self.tally.control().visits_ended) == (control.events, control.visits_ended)
+        return (self.events.rows, self.tally.visits_ended) == (control.events, control.visits_ended)
 
     def commit(self, inputs: str) -> Made:
         """Puts both tables in place, events last: their manifest says that both are whole."""
@@ -206,7 +189,7 @@ class _Day:
         mark = mark_of(ws, s, inputs)
         head = head_hash(pl.concat(self._heads)) if self._heads else ""
         used = {"matomo": inputs, "identifier": self.want.identifier or "url"}
-        of_visits = {"visits": self.visits.rows, "counted_here": self.tally.control().visits_ended, "robots": 0}
+        of_visits = {"visits": self.visits.rows, "counted_here": self.tally.visits_ended, "robots": 0}
         of_events = {"events": self.events.rows, "robots": 0, "head_hash": head}
         visits = ws.lake.commit(self.visits, Manifest(VISITS.name, s, d, mark, inputs=used, counts=of_visits))
         events = ws.lake.commit(self.events, Manifest(EVENTS.name, s, d, mark, inputs=used, counts=of_events))
@@ -214,12 +197,67 @@ class _Day:
         return visits, events
 
 
-def _by_day(frame: pl.DataFrame, time: str, parts: list[_Day]) -> Iterator[tuple[_Day, pl.DataFrame]]:
-    """The rows, which are in the order of the time, by the day that they are of; days that follow one another."""
-    cuts = [int(frame[time].search_sorted(part.period.start, "left")) for part in parts]
-    for part, (start, end) in zip(parts, pairwise([*cuts, frame.height]), strict=True):
-        if end > start:
-            yield part, frame[start:end]
+@dataclass
+class _Stretch:
+    """Rows of days that follow one another, each on its way to the day that it is of."""
+
+    days: list[_Day]
+    _named: list[pl.DataFrame] = field(default_factory=list)
+    """idvisit and day of the events: the place in `days`."""
+    _ended: list[pl.DataFrame] = field(default_factory=list)
+    """idvisit and day of the visits; all columns where there are days on which others of these visits may be missing."""
+
+    def add_events(self, events: pl.DataFrame) -> None:
+        """Further EVENTS, in the order of their time."""
+        for k, start, end in self._cuts(events["server_time"]):
+            self.days[k].add_events(events[start:end])
+            self._named.append(_of_day(events[start:end].select("idvisit").unique(), k))
+
+    def add_ended(self, visits: pl.DataFrame) -> None:
+        """Further VISITS that end on one of the days, in the order of their last action."""
+        of = said(visits)
+        kept = visits if len(self.days) > 1 else visits.select("idvisit")
+        for k, start, end in self._cuts(visits["visit_last_action_time"]):
+            self.days[k].add_visits(visits[start:end], of[start:end])
+            self._ended.append(_of_day(kept[start:end], k))
+
+    def not_read(self) -> list[int]:
+        """Ids of the visits that events name and that end on none of the days, in order."""
+        missing = self._missing()
+        return sorted(missing.join(self._ids_ended(), on="idvisit", how="anti")["idvisit"].unique())
+
+    def add_others(self, read: Sequence[pl.DataFrame]) -> None:
+        """To each day, in the order of their ids, the visits that its events name and that end on another day.
+
+        `read`: VISITS of those that are `not_read`.
+        """
+        missing = self._missing()
+        here = [f.join(missing, on="idvisit", how="semi") for f in self._ended if len(self.days) > 1]
+        known = [f.select([*VISITS.columns]).with_columns(counted_here=pl.lit(value=False)) for f in here if f.height]
+        found = missing.join(pl.concat([VISITS.empty(), *known, *read]), on="idvisit").sort("day", "idvisit")
+        for (k,), rows in found.partition_by("day", as_dict=True, include_key=False).items():
+            others = rows.select([*VISITS.columns])
+            self.days[k].add_visits(others, said(others))
+
+    def _missing(self) -> pl.DataFrame:
+        """idvisit, day: which visit's rows each day lacks."""
+        named = pl.concat([_NOBODY, *self._named]).unique()
+        return named.join(self._ids_ended(), on=["idvisit", "day"], how="anti")
+
+    def _ids_ended(self) -> pl.DataFrame:
+        return pl.concat([_NOBODY, *(f.select(_NOBODY.columns) for f in self._ended)])
+
+    def _cuts(self, times: pl.Series) -> Iterator[tuple[int, int, int]]:
+        """The number of each day that has rows, and from where to where; the times are in order and within the days."""
+        cuts = [int(times.search_sorted(day.period.start, "left")) for day in self.days]
+        return ((k, a, b) for k, (a, b) in enumerate(pairwise([*cuts, len(times)])) if b > a)
+
+
+_NOBODY = pl.DataFrame(schema={"idvisit": pl.Int64, "day": pl.Int32})
+
+
+def _of_day(frame: pl.DataFrame, k: int) -> pl.DataFrame:
+    return frame.with_columns(pl.lit(k, pl.Int32).alias("day"))
 
 
 def period_of(ws: Workspace, idsite: int, day: date) -> Period:
