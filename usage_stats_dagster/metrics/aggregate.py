@@ -33,6 +33,8 @@ from usage_stats_dagster.schemas import COUNTER_METRICS, LAREFERENCIA_METRICS, M
 from usage_stats_dagster.settings import RulesSection
 
 FIGURES = (*METRICS, "searches")
+COUNTRIES = ("identifier", "country", "country_item", "actions", "last_seen", "idvisit")
+"""Columns of `Figures.countries`."""
 NO_COUNTRY = ""
 """Stands for an unknown country while grouping and joining, where null is not equal to null on every engine."""
 
@@ -141,7 +143,7 @@ def combine(parts: Sequence[Figures], keys: Sequence[str] = ()) -> Figures:
     sums, countries, reasons = zip(*(p.frames() for p in parts), strict=True)
     return Figures(
         _added(sums, [*keys, "identifier", "country"], FIGURES),
-        _of_one_visit(nw.concat(countries), keys),
+        _of_one_visit(nw.concat(countries), keys).select(*keys, *COUNTRIES),
         _added(reasons, [*keys, *(reason_column(v) for v in steps.VOCABULARIES)], ("events",)),
     )
 
@@ -226,23 +228,29 @@ def _item_countries(marked: Frame, keys: Sequence[str]) -> Frame:
     of_items = marked.filter(kept & ~c("identifier").is_null()).with_columns(
         actions=c("visit_total_actions").fill_null(0).cast(nw.Int64)
     )
-    # Few events are of a visit that may speak: only they are grouped by visit. Items that nobody here names a country
-    # for stay: another bucket's visit that names one may be outdone by one of these, which names none.
-    most = c("actions").max().over(*keys, "identifier", "country")
-    speaking = of_items.with_columns(most=most).filter(c("actions") == c("most"))
+    # Few events are of a visit that may speak: only they are grouped. Items that nobody here names a country for stay:
+    # another bucket's visit that names one may be outdone by one of these, which names none.
+    item = (*keys, "identifier", "country")
+    speaking = of_items.with_columns(most=c("actions").max().over(*item)).filter(c("actions") == c("most"))
+    best = (
+        speaking.with_columns(last_seen=c("server_time").max().over(*item))
+        .filter(c("server_time") == c("last_seen"))
+        .group_by(*item)
+        .agg(c("idvisit").max(), c("actions").max(), c("last_seen").max())
+    )
     says = (
         speaking.filter(~c("country_item").is_null())
+        .join(best.select(*visit), on=list(visit), how="semi")
         .with_columns(latest=c("server_time").max().over(*visit))
         .filter(c("server_time") == c("latest"))
         .group_by(*visit)
         .agg(c("country_item").max())
     )
-    visits = (
-        speaking.group_by(*visit)
-        .agg(last_seen=c("server_time").max(), actions=c("actions").max())
-        .join(says, on=list(visit), how="left")
+    return (
+        best.join(says, on=list(visit), how="left")
+        .with_columns(c("identifier", "country").cast(nw.String))
+        .select(*keys, *COUNTRIES)
     )
-    return _of_one_visit(visits.with_columns(c("identifier", "country").cast(nw.String)), keys)
 
 
 def _the_only_country(marked: Frame, keys: Sequence[str]) -> Frame:
@@ -258,7 +266,7 @@ def _the_only_country(marked: Frame, keys: Sequence[str]) -> Frame:
             actions=nw.lit(0).cast(nw.Int64),
             idvisit=nw.lit(0).cast(nw.Int64),
         )
-        .select(*keys, "identifier", "country", "country_item", "actions", "last_seen", "idvisit")
+        .select(*keys, *COUNTRIES)
     )
 
 
@@ -268,7 +276,7 @@ def _of_one_visit(visits: Frame, keys: Sequence[str]) -> Frame:
     for rank in ("actions", "last_seen", "idvisit"):
         most = c(rank).max().over(*key)
         visits = visits.with_columns(most=most).filter(c(rank) == c("most")).drop("most")
-    return visits.select(*key, "country_item", "actions", "last_seen", "idvisit")
+    return visits
 
 
 def _reasons(marked: Frame, keys: Sequence[str]) -> Frame:
