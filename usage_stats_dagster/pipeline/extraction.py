@@ -32,7 +32,7 @@ from usage_stats_dagster.schemas import EVENTS, VISITS
 RECHECKED_DAYS = 7
 """Without dates, a run looks again at so many last days of a site, besides those that it has not made yet."""
 
-STRETCH_EVENTS, LEAST_STRETCH_EVENTS = 100_000, 20_000
+STRETCH_EVENTS, LEAST_STRETCH_EVENTS = 50_000, 20_000
 """Events of the days that one thread reads at a time: they are in memory together, but for a day that has more alone. For
 fewer than the least a thread of its own gains nothing."""
 

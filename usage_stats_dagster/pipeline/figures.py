@@ -35,13 +35,17 @@ from usage_stats_dagster.settings import Site
 BUCKET_EVENTS = 500_000
 """Events counted at a time in one thread."""
 
+COUNTED_TOGETHER, COUNTED_SMALL = 200_000, 100_000
+"""Events of the site-days that are counted in one plan, and of a site-day that is one of several: coded, they are small."""
+
 
 def make_metrics(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[StageReport]]:
     """Writes the metrics of the site-days, but of those that are already of these events, this tail and these rules."""
     rules = {s: figures_parts(ws, ws.settings.site(s)) for s in {s for s, _ in todo}}
     versions = {s: rules_version(parts) for s, parts in rules.items()}
     events = {key: _events(ws, *key) for key in todo}
-    for batch in batches(todo, {key: m.rows for key, m in events.items()}):
+    rows = {key: m.rows for key, m in events.items()}
+    for batch in batches(todo, rows, COUNTED_TOGETHER, COUNTED_SMALL):
         reports: dict[SiteDay, StageReport] = {}
         stale: list[_Stale] = []
         for key in batch:
