@@ -126,16 +126,19 @@ def visits(raw: pl.DataFrame, idsite: int, *, store_ips: bool, counted_here: boo
 
 
 def addresses(raw: pl.Series, *, whole: bool) -> pl.Series:
-    """As `address`, of a Binary column: each network is written once, however many addresses are in it."""
-    if not whole:
-        ip, size = c("location_ip"), c("location_ip").bin.size()
-        # An IPv4 address in IPv6's form has its network in the bytes 12 and 13.
-        used = pl.when(size == 4).then(ip.bin.head(2)).when(size == 16).then(ip.bin.head(14))
-        raw = raw.alias("location_ip").to_frame().select(used).to_series()
+    """As `address`, of a Binary column: IPv4's, which may be as many as there are visits, over the whole column."""
     distinct = raw.unique().drop_nulls()
-    padded = [b if whole else b.ljust(4 if len(b) == 2 else 16, b"\0") for b in distinct]
-    texts = pl.Series([address(b, whole=whole) for b in padded], dtype=pl.String)
-    return raw.replace_strict(distinct, texts, default=None, return_dtype=pl.String).alias("location_ip")
+    four = distinct.bin.size() == 4
+    v4 = pl.DataFrame({"ip": distinct.filter(four)}).with_columns(
+        n=c("ip").bin.reinterpret(dtype=pl.UInt32, endianness="big")
+    )
+    parts = [c("n") // 256**k % 256 if whole or k > 1 else pl.lit(0) for k in (3, 2, 1, 0)]
+    others = distinct.filter(~four)
+    texts = pl.Series([address(b, whole=whole) for b in others], dtype=pl.String)
+    known = pl.concat(
+        [v4.select("ip", text=pl.format("{}.{}.{}.{}", *parts)), pl.DataFrame({"ip": others, "text": texts})]
+    )
+    return raw.replace_strict(known["ip"], known["text"], default=None, return_dtype=pl.String).alias("location_ip")
 
 
 @lru_cache(maxsize=1 << 16)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from itertools import groupby, pairwise
 
 import numpy as np
@@ -169,8 +169,8 @@ class _Day:
         """Further rows of the day's EVENTS, in their order."""
         self.tally.add_events(rows)
         self.events.append(rows)
-        seconds = timedelta(seconds=self.ws.settings.rules.double_click_seconds)
-        first = int(rows["server_time"].search_sorted(self.period.start + seconds, "right"))
+        until = self.period.start + timedelta(seconds=self.ws.settings.rules.double_click_seconds)
+        first = int(np.searchsorted(_instants(rows["server_time"]), _instant(until), "right"))
         if first:
             self._heads.append(rows[:first].select(HEAD))
 
@@ -232,9 +232,9 @@ class _Stretch:
         `read`: VISITS of those that are `not_read`.
         """
         missing = self._missing()
-        here = [f.join(missing, on="idvisit", how="semi") for f in self._ended if len(self.days) > 1]
-        known = [f.select([*VISITS.columns]).with_columns(counted_here=pl.lit(value=False)) for f in here if f.height]
-        found = missing.join(pl.concat([VISITS.empty(), *known, *read]), on="idvisit").sort("day", "idvisit")
+        whole = [f.select([*VISITS.columns]) for f in self._ended if len(self.days) > 1]
+        here = pl.concat([VISITS.empty(), *whole]).with_columns(counted_here=pl.lit(value=False))
+        found = missing.join(pl.concat([here, *read]), on="idvisit").sort("day", "idvisit")
         for (k,), rows in found.partition_by("day", as_dict=True, include_key=False).items():
             others = rows.select([*VISITS.columns])
             self.days[k].add_visits(others, said(others))
@@ -249,8 +249,18 @@ class _Stretch:
 
     def _cuts(self, times: pl.Series) -> Iterator[tuple[int, int, int]]:
         """The number of each day that has rows, and from where to where; the times are in order and within the days."""
-        cuts = [int(times.search_sorted(day.period.start, "left")) for day in self.days]
+        starts = [_instant(day.period.start) for day in self.days]
+        cuts = np.searchsorted(_instants(times), starts).tolist()
         return ((k, a, b) for k, (a, b) in enumerate(pairwise([*cuts, len(times)])) if b > a)
+
+
+def _instant(moment: datetime) -> int:
+    """Microseconds, as columns hold times."""
+    return int(moment.timestamp()) * 1_000_000
+
+
+def _instants(times: pl.Series) -> npt.NDArray[np.int64]:
+    return times.to_physical().to_numpy()
 
 
 _NOBODY = pl.DataFrame(schema={"idvisit": pl.Int64, "day": pl.Int32})

@@ -232,12 +232,12 @@ def _sources(ws: Workspace, todo: Sequence[SiteDay]) -> dict[SiteDay, _Source]:
     """By site and first day of the period, in the order in which the days ask for them."""
     asked: dict[SiteDay, list[date]] = {}
     for idsite, day in todo:
-        first, _ = _period(ws, ws.settings.site(idsite), day)
-        asked.setdefault((idsite, first), []).append(day)
+        month = ws.settings.site(idsite).grain == "month"
+        asked.setdefault((idsite, day.replace(day=1) if month else day), []).append(day)
     found = {}
     for (idsite, first), days in asked.items():
         site = ws.settings.site(idsite)
-        of_period = _period(ws, site, first)[1]
+        of_period = ws.lake.days_of_month(METRICS_TABLE, idsite, first) if site.grain == "month" else [first]
         of_days = {d: m for d in of_period if (m := ws.lake.manifest(METRICS_TABLE, idsite, d)) is not None}
         if missing := [d for d in days if d not in of_days]:
             msg = f"site {idsite}, {missing[0]}: no metrics to make documents of: materialise filtered_metrics first"
@@ -303,14 +303,6 @@ def _buckets(ws: Workspace, of: _Stale) -> Iterator[Bucket]:
                 of_bucket &= pl.col("idvisitor") < f"{high:016x}"
             events, visits, tail = (f.filter(of_bucket) for f in (events, visits, tail))
         yield Bucket(events, visits, tail)
-
-
-def _period(ws: Workspace, site: Site, day: date) -> tuple[date, list[date]]:
-    """First day and all days that the day's document is made of."""
-    if site.grain == "day":
-        return day, [day]
-    first = day.replace(day=1)
-    return first, ws.lake.days_of_month(METRICS_TABLE, site.id, first)
 
 
 def _remove_other_grain(ws: Workspace, site: Site, first: date) -> None:
