@@ -1,7 +1,6 @@
 """Rows of Matomo's tables to rows of ours: EVENTS and VISITS.
 
-What belongs here: names, types, identifiers, the control's answer. What does not: SQL (`queries.py`), clients
-(`database.py`), days, the lake and the ledger (`pipeline/extraction.py`).
+What belongs here: names, types, identifiers. What does not: SQL (`queries.py`), clients (`database.py`), days, the lake and the ledger (`pipeline/extraction.py`).
 
 Events and visits hold what Matomo holds, as it spells it: URLs of downloads are HTML-escaped, identifiers are raw.
 Mapping happens at the documents, since LA Referencia counts each spelling and then adds up.
@@ -28,22 +27,6 @@ AUTO_SLOTS = (1, 6, 2, 3, 4, 5, 7, 8, 9, 10)
 aggregators 6 (LA Referencia)."""
 
 c = pl.col
-
-
-@dataclass(frozen=True)
-class Control:
-    """What a site's period holds, by counts and sums: equal answers, nothing has changed."""
-
-    events: int
-    visits_ended: int
-    text: str
-
-    @classmethod
-    def read(cls, reader: Reader, columns: Columns, period: Period) -> Control:
-        """Asks for it."""
-        of_events, of_visits = (reader.rows(q)[0] for q in queries.control(columns, period))
-        text = "|".join(str(int(n)) for n in (*of_events, *of_visits))
-        return cls(int(of_events[0]), int(of_visits[0]), text)
 
 
 @dataclass(frozen=True)
@@ -119,23 +102,17 @@ def events(raw: pl.DataFrame, site: Site, want: Wanted) -> pl.DataFrame:
     return EVENTS.conform(made)
 
 
-def visits(raw: pl.DataFrame, period: Period, *, store_ips: bool) -> pl.DataFrame:
-    """VISITS of rows of `queries.visits_ended` and `visits_of`; `counted_here` where the last action is in the period."""
-    last = c("visit_last_action_time")
-    ips = raw["location_ip"]
-    distinct = ips.unique().drop_nulls()
-    networks = [address(b, whole=store_ips) for b in distinct.to_list()]
+def visits(raw: pl.DataFrame, idsite: int, *, store_ips: bool, counted_here: bool) -> pl.DataFrame:
+    """VISITS of rows of `queries.visits_ended`, which are counted on their day, and of `visits_of`, which are on another."""
     made = raw.select(
         c("idvisit").cast(pl.Int64),
         _hex("idvisitor"),
-        pl.lit(period.idsite, pl.Int32).alias("idsite"),
+        pl.lit(idsite, pl.Int32).alias("idsite"),
         _utc("visit_first_action_time"),
         _utc("visit_last_action_time"),
         c("visit_total_actions", "visit_total_time").cast(pl.Int32),
         c("location_country").str.to_lowercase(),
-        ips.replace_strict(distinct, pl.Series(networks, dtype=pl.String), default=None, return_dtype=pl.String).alias(
-            "location_ip"
-        ),
+        addresses(raw["location_ip"], whole=store_ips),
         c("referer_type").cast(pl.Int8),
         c("referer_name"),
         c("config_browser_name"),
@@ -143,11 +120,25 @@ def visits(raw: pl.DataFrame, period: Period, *, store_ips: bool) -> pl.DataFram
         c("config_device_type").cast(pl.Int8),
         pl.lit(None, pl.String).alias("user_agent"),
         pl.lit(None, pl.String).alias("robot"),
+        pl.lit(counted_here).alias("counted_here"),
     )
-    start, end = (pl.lit(t).dt.convert_time_zone("UTC") for t in (period.start, period.end))
-    return VISITS.conform(
-        made.with_columns(((last >= start) & (last < end)).fill_null(value=False).alias("counted_here"))
+    return VISITS.conform(made)
+
+
+def addresses(raw: pl.Series, *, whole: bool) -> pl.Series:
+    """As `address`, of a Binary column: IPv4's, which may be as many as there are visits, over the whole column."""
+    distinct = raw.unique().drop_nulls()
+    four = distinct.bin.size() == 4
+    v4 = pl.DataFrame({"ip": distinct.filter(four)}).with_columns(
+        n=c("ip").bin.reinterpret(dtype=pl.UInt32, endianness="big")
     )
+    parts = [c("n") // 256**k % 256 if whole or k > 1 else pl.lit(0) for k in (3, 2, 1, 0)]
+    others = distinct.filter(~four)
+    texts = pl.Series([address(b, whole=whole) for b in others], dtype=pl.String)
+    known = pl.concat(
+        [v4.select("ip", text=pl.format("{}.{}.{}.{}", *parts)), pl.DataFrame({"ip": others, "text": texts})]
+    )
+    return raw.replace_strict(known["ip"], known["text"], default=None, return_dtype=pl.String).alias("location_ip")
 
 
 @lru_cache(maxsize=1 << 16)

@@ -57,6 +57,17 @@ RAW_VISIT = pl.Schema(
 """What `visits_ended` and `visits_of` ask for."""
 
 
+RAW_ACTION = pl.Schema({"idaction": pl.Int64(), "type": pl.Int64(), "name": pl.String(), "url_prefix": pl.Int64()})
+"""What `actions` asks for."""
+
+LATER = timedelta(hours=3)
+"""A visit that ends so much after a period, at most, is watched with it: what it says of its length may still grow."""
+
+ID_MODULUS, SECONDS_MODULUS, COUNTRY_MODULUS, ACTIONS_FACTOR, SPENT_FACTOR = 1_000_003, 86_413, 65_521, 31, 7
+"""Of the sum over visits in `control`: products that stay below 2**63, whatever a day holds; two visits that swap what they
+say have another sum."""
+
+
 @dataclass(frozen=True)
 class Period:
     """A site's stretch of time: start included, end not; both UTC."""
@@ -80,17 +91,39 @@ def events(columns: Columns, period: Period, custom: Sequence[str]) -> str:
 
     `custom`: custom variables and dimensions to come along, in order; null where this Matomo has no such column.
     """
+    names = (
+        "a.type AS action_type, a.name AS action_url, a.url_prefix AS action_url_prefix, "
+        "k.name AS keyword, k.type AS keyword_type"
+    )
+    joins = (
+        f"LEFT JOIN {columns.table(ACTION)} a ON a.idaction = e.idaction_url "
+        f"LEFT JOIN {columns.table(ACTION)} k ON k.idaction = e.idaction_name AND k.type = {SEARCH_TYPE} "
+    )
+    return _events(columns, period, custom, names, joins)
+
+
+def events_by_id(columns: Columns, period: Period, custom: Sequence[str]) -> str:
+    """As `events`, with the ids of the actions in place of what they are called (`actions`): half the time of the server."""
+    return _events(columns, period, custom, "e.idaction_url, e.idaction_name", "")
+
+
+def _events(columns: Columns, period: Period, custom: Sequence[str], names: str, joins: str) -> str:
     extra = "".join(f", {columns.text(EVENT, 'e', c)} AS {c}" for c in custom)
     index = f" FORCE INDEX ({TIME_INDEX})" if columns.has_time_index else ""
     return (
-        f"SELECT e.idlink_va, e.idvisit, e.idvisitor, {safe_time('e.server_time')} AS server_time, "
-        "a.type AS action_type, a.name AS action_url, a.url_prefix AS action_url_prefix, "
-        "k.name AS keyword, k.type AS keyword_type, "
+        f"SELECT e.idlink_va, e.idvisit, e.idvisitor, {safe_time('e.server_time')} AS server_time, {names}, "
         f"{columns.number(EVENT, 'e', 'time_spent_ref_action')} AS time_spent_ref_action{extra} "
-        f"FROM {columns.table(EVENT)} e{index} "
-        f"LEFT JOIN {columns.table(ACTION)} a ON a.idaction = e.idaction_url "
-        f"LEFT JOIN {columns.table(ACTION)} k ON k.idaction = e.idaction_name AND k.type = {SEARCH_TYPE} "
+        f"FROM {columns.table(EVENT)} e{index} {joins}"
         f"WHERE {period.of('e', 'server_time')} ORDER BY e.server_time, e.idlink_va"
+    )
+
+
+def actions(columns: Columns, idactions: Sequence[int], *, keywords: bool) -> str:
+    """What the actions of those ids are called, of any type or keywords only. At least one id."""
+    only = f" AND a.type = {SEARCH_TYPE}" if keywords else ""
+    return (
+        f"SELECT a.idaction, a.type, a.name, a.url_prefix FROM {columns.table(ACTION)} a "
+        f"WHERE a.idaction IN ({', '.join(f'{i:d}' for i in idactions)}){only}"
     )
 
 
@@ -105,19 +138,24 @@ def visits_of(columns: Columns, idvisits: Iterable[int]) -> str:
 
 
 def control(columns: Columns, period: Period) -> tuple[str, str]:
-    """Two queries of one row each whose answers change when an event or a visit of the period does.
+    """Two queries of one row each whose answers change when an event or a visit of the period does (`control.py`).
 
     Events by their index alone: count, least, greatest and sum of idlink_va, sum of seconds. Visits that overlap the
-    period and end at most 3 hours after it: how many end in it, how many in all, and a checksum over what is used of them.
+    period and end at most so much after it: how many end in it, how many in all, and a sum over what is used of them.
     """
-    later = Period(period.idsite, period.start, period.end + timedelta(hours=3))
-    used = ("visit_total_actions", "visit_total_time", "location_country")
-    values = ["v.idvisit", "v.visit_last_action_time", *(columns.text(VISIT, "v", c) for c in used)]
+    later = Period(period.idsite, period.start, period.end + LATER)
+    seconds = "TO_SECONDS(v.visit_last_action_time)"
+    actions, spent = (columns.number(VISIT, "v", c) for c in ("visit_total_actions", "visit_total_time"))
+    country = columns.text(VISIT, "v", "location_country")
+    said = (
+        f"{seconds} MOD {SECONDS_MODULUS} + {ACTIONS_FACTOR} * COALESCE({actions}, 0) + {SPENT_FACTOR} * COALESCE({spent}, 0)"
+        f" + COALESCE(CRC32(LOWER({country})), 0) MOD {COUNTRY_MODULUS}"
+    )
     return (
         "SELECT COUNT(*), COALESCE(MIN(e.idlink_va), 0), COALESCE(MAX(e.idlink_va), 0), COALESCE(SUM(e.idlink_va), 0), "
         f"COALESCE(SUM(TO_SECONDS(e.server_time)), 0) FROM {columns.table(EVENT)} e WHERE {period.of('e', 'server_time')}",
         f"SELECT COALESCE(SUM(v.visit_last_action_time < {literal(period.end)}), 0), COUNT(*), "
-        f"COALESCE(BIT_XOR(CRC32(CONCAT_WS('|', {', '.join(values)}))), 0) FROM {columns.table(VISIT)} v "
+        f"COALESCE(SUM((v.idvisit MOD {ID_MODULUS}) * ({said})), 0) FROM {columns.table(VISIT)} v "
         f"WHERE {later.of('v', 'visit_last_action_time')} AND v.visit_first_action_time < {literal(period.end)}",
     )
 

@@ -33,6 +33,8 @@ from usage_stats_dagster.schemas import COUNTER_METRICS, LAREFERENCIA_METRICS, M
 from usage_stats_dagster.settings import RulesSection
 
 FIGURES = (*METRICS, "searches")
+COUNTRIES = ("identifier", "country", "country_item", "actions", "last_seen", "idvisit")
+"""Columns of `Figures.countries`."""
 NO_COUNTRY = ""
 """Stands for an unknown country while grouping and joining, where null is not equal to null on every engine."""
 
@@ -43,6 +45,9 @@ EVENT_COLUMNS = (
 MARKED_COLUMNS = (
     "idvisit", "idvisitor", "server_time", "kind", "identifier", "country", "country_item", "visit_total_actions",
     *(reason_column(v) for v in steps.VOCABULARIES),
+)  # fmt: skip
+COUNTRY_COLUMNS = (
+    "idvisit", "server_time", "action_type", "action_url", "identifier", "item_action", "country_item", "robot",
 )  # fmt: skip
 VISIT_COLUMNS = ("idvisit", "visit_total_actions", "visit_total_time", "location_country")
 
@@ -138,9 +143,34 @@ def combine(parts: Sequence[Figures], keys: Sequence[str] = ()) -> Figures:
     sums, countries, reasons = zip(*(p.frames() for p in parts), strict=True)
     return Figures(
         _added(sums, [*keys, "identifier", "country"], FIGURES),
-        _of_one_visit(nw.concat(countries), keys),
+        _of_one_visit(nw.concat(countries), keys).select(*keys, *COUNTRIES),
         _added(reasons, [*keys, *(reason_column(v) for v in steps.VOCABULARIES)], ("events",)),
     )
+
+
+def item_countries(events: Frame, visits: Frame, *, rules: RulesSection) -> Frame:
+    """`Figures.countries` alone, of the same rows as `partial`'s: it asks neither for users nor for double clicks.
+
+    `events`: COUNTRY_COLUMNS; `visits`: VISIT_COLUMNS.
+    """
+    joined = events.join(visits, on="idvisit", how="left").with_columns(
+        country=c("location_country").fill_null(NO_COUNTRY)
+    )
+    # What COUNTER's own steps drop LA Referencia's figures keep, and one of the two is enough to speak.
+    of_both = [s for s in rules.steps if LAREFERENCIA in steps.vocabularies(s)]
+    return _item_countries(steps.apply(steps.with_kind(joined), rules.model_copy(update={"steps": of_both})), ())
+
+
+def replaced(sums: Frame, old: Frame, new: Frame) -> Frame:
+    """The sums by identifier and country, with those of some visitors as `new` has them in place of `old`."""
+    less = old.with_columns(**{name: 0 - c(name) for name in FIGURES})
+    columns = ("identifier", "country", *FIGURES)
+    return _added([f.select(*columns) for f in (sums, less, new)], ["identifier", "country"], FIGURES)
+
+
+def of_one_visit(countries: Sequence[Frame]) -> Frame:
+    """`Figures.countries` of all visits from those of parts of them, no visit in two."""
+    return _of_one_visit(nw.concat(list(countries)), ())
 
 
 def _lareferencia(marked: Frame, keys: Sequence[str]) -> Frame:
@@ -187,7 +217,7 @@ def _searches(marked: Frame, keys: Sequence[str]) -> Frame:
 
 
 def _item_countries(marked: Frame, keys: Sequence[str]) -> Frame:
-    """What the visits say of each item that any of them names a country for: one visit from each visitors' country.
+    """What the visits say of each item's country: one visit from each visitors' country.
 
     A visit says the last country that its events name, or nothing (null). Of the visits from one country the one of most
     actions speaks, as in LA Referencia's documents: its rule is read off the 4 of 4,699 documents where it matters. So
@@ -195,21 +225,32 @@ def _item_countries(marked: Frame, keys: Sequence[str]) -> Frame:
     """
     visit = (*keys, "identifier", "country", "idvisit")
     kept = reduce(lambda a, b: a | b, [c(reason_column(v)) == 0 for v in steps.VOCABULARIES])
-    of_items = marked.filter(kept & ~c("identifier").is_null())
-    named = of_items.filter(~c("country_item").is_null())
+    of_items = marked.filter(kept & ~c("identifier").is_null()).with_columns(
+        actions=c("visit_total_actions").fill_null(0).cast(nw.Int64)
+    )
+    # Few events are of a visit that may speak: only they are grouped. Items that nobody here names a country for stay:
+    # another bucket's visit that names one may be outdone by one of these, which names none.
+    item = (*keys, "identifier", "country")
+    speaking = of_items.with_columns(most=c("actions").max().over(*item)).filter(c("actions") == c("most"))
+    best = (
+        speaking.with_columns(last_seen=c("server_time").max().over(*item))
+        .filter(c("server_time") == c("last_seen"))
+        .group_by(*item)
+        .agg(c("idvisit").max(), c("actions").max(), c("last_seen").max())
+    )
     says = (
-        named.with_columns(latest=c("server_time").max().over(*visit))
+        speaking.filter(~c("country_item").is_null())
+        .join(best.select(*visit), on=list(visit), how="semi")
+        .with_columns(latest=c("server_time").max().over(*visit))
         .filter(c("server_time") == c("latest"))
         .group_by(*visit)
         .agg(c("country_item").max())
     )
-    visits = (
-        of_items.join(named.select(*keys, "identifier").unique(), on=[*keys, "identifier"], how="semi")
-        .group_by(*visit)
-        .agg(last_seen=c("server_time").max(), actions=c("visit_total_actions").max().fill_null(0).cast(nw.Int64))
-        .join(says, on=list(visit), how="left")
+    return (
+        best.join(says, on=list(visit), how="left")
+        .with_columns(c("identifier", "country").cast(nw.String))
+        .select(*keys, *COUNTRIES)
     )
-    return _of_one_visit(visits.with_columns(c("identifier", "country").cast(nw.String)), keys)
 
 
 def _the_only_country(marked: Frame, keys: Sequence[str]) -> Frame:
@@ -225,7 +266,7 @@ def _the_only_country(marked: Frame, keys: Sequence[str]) -> Frame:
             actions=nw.lit(0).cast(nw.Int64),
             idvisit=nw.lit(0).cast(nw.Int64),
         )
-        .select(*keys, "identifier", "country", "country_item", "actions", "last_seen", "idvisit")
+        .select(*keys, *COUNTRIES)
     )
 
 
@@ -235,7 +276,7 @@ def _of_one_visit(visits: Frame, keys: Sequence[str]) -> Frame:
     for rank in ("actions", "last_seen", "idvisit"):
         most = c(rank).max().over(*key)
         visits = visits.with_columns(most=most).filter(c(rank) == c("most")).drop("most")
-    return visits.select(*key, "country_item", "actions", "last_seen", "idvisit")
+    return visits
 
 
 def _reasons(marked: Frame, keys: Sequence[str]) -> Frame:

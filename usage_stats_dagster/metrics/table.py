@@ -18,6 +18,7 @@ from usage_stats_dagster import engine
 from usage_stats_dagster.engine import Frame
 from usage_stats_dagster.metrics import steps
 from usage_stats_dagster.metrics.aggregate import (
+    COUNTRY_COLUMNS,
     EVENT_COLUMNS,
     FIGURES,
     NO_COUNTRY,
@@ -25,6 +26,7 @@ from usage_stats_dagster.metrics.aggregate import (
     Figures,
     combine,
     figures,
+    item_countries,
     mark,
 )
 from usage_stats_dagster.metrics.steps import reason_column
@@ -76,13 +78,11 @@ def metrics(
     `run` applies a function to the buckets: `map`, or something that does several at a time. `one_country` as `figures` has it.
     """
     total: Figures | None = None
-    for part in run(lambda bucket: _of_bucket(bucket, settings, days, one_country=one_country), buckets):
+    for part in run(lambda bucket: figures_of(bucket, settings, days, one_country=one_country), buckets):
         total = _collected(combine([total, part])) if total else part
     if total is None:
         return Metrics(METRICS_TABLE.empty(), step_counts(pl.DataFrame(schema=_REASONS_SCHEMA), settings))
-    rows = metrics_rows(total, idsite=site.id, day=days[0], level=site.level, rules_version=rules_version)
-    table = METRICS_TABLE.conform(engine.collect(rows).sort("identifier", "country"))
-    return Metrics(table, step_counts(engine.collect(total.reasons), settings))
+    return Metrics(table_of(total, site, days[0], rules_version), step_counts(engine.collect(total.reasons), settings))
 
 
 def metrics_together(bucket: Bucket, settings: Settings, about: pl.DataFrame) -> list[Metrics]:
@@ -94,7 +94,7 @@ def metrics_together(bucket: Bucket, settings: Settings, about: pl.DataFrame) ->
     """
     keys = [SITE_DAY]
     days = (about["day"].min(), about["day"].max())
-    of = _of_bucket(bucket, settings, days, one_country=_names_one_country_each(bucket.events), keys=keys)  # type: ignore[arg-type]
+    of = figures_of(bucket, settings, days, one_country=_names_one_country_each(bucket.events), keys=keys)  # type: ignore[arg-type]
     counted = _counted(of, keys).join(engine.wrap(about.lazy()), on=SITE_DAY, how="left")
     table = engine.collect(counted.select(*keys, *METRICS_TABLE.columns)).sort(SITE_DAY, "identifier", "country")
     tables, reasons = (
@@ -109,9 +109,23 @@ def metrics_together(bucket: Bucket, settings: Settings, about: pl.DataFrame) ->
     ]
 
 
-def _of_bucket(
-    bucket: Bucket, settings: Settings, days: tuple[date, date], *, one_country: bool, keys: Sequence[str] = ()
+def countries_of(events: pl.LazyFrame, visits: pl.LazyFrame, settings: Settings) -> Frame:
+    """`Figures.countries` of the events of some visits, computed: those visits' rows, each once."""
+    text = pl.Categorical(pl.Categories.random())
+    encoded = (_encoded(events, COUNTRY_COLUMNS, text), _encoded(visits, VISIT_COLUMNS, text))
+    return engine.wrap(engine.collect(item_countries(*encoded, rules=settings.rules)).lazy())
+
+
+def table_of(of: Figures, site: Site, day: date, rules_version: str) -> pl.DataFrame:
+    """METRICS_TABLE of the figures, sorted by identifier and country."""
+    rows = metrics_rows(of, idsite=site.id, day=day, level=site.level, rules_version=rules_version)
+    return METRICS_TABLE.conform(engine.collect(rows).sort("identifier", "country"))
+
+
+def figures_of(
+    bucket: Bucket, settings: Settings, days: tuple[date, date], *, one_country: bool = False, keys: Sequence[str] = ()
 ) -> Figures:
+    """The bucket's figures, computed; `keys` as `partial` has them."""
     # Text is hashed once: what follows groups by codes, which takes a quarter of the time.
     text = pl.Categorical(pl.Categories.random())
     frames = (

@@ -35,23 +35,30 @@ from usage_stats_dagster.settings import Site
 BUCKET_EVENTS = 500_000
 """Events counted at a time in one thread."""
 
+COUNTED_TOGETHER, COUNTED_SMALL = 200_000, 100_000
+"""Events of the site-days that are counted in one plan, and of a site-day that is one of several: coded, they are small."""
+
 
 def make_metrics(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[StageReport]]:
     """Writes the metrics of the site-days, but of those that are already of these events, this tail and these rules."""
     rules = {s: figures_parts(ws, ws.settings.site(s)) for s in {s for s, _ in todo}}
     versions = {s: rules_version(parts) for s, parts in rules.items()}
     events = {key: _events(ws, *key) for key in todo}
-    for batch in batches(todo, {key: m.rows for key, m in events.items()}):
+    rows = {key: m.rows for key, m in events.items()}
+    for batch in batches(todo, rows, COUNTED_TOGETHER, COUNTED_SMALL):
         reports: dict[SiteDay, StageReport] = {}
         stale: list[_Stale] = []
         for key in batch:
             site, tail_hash = ws.settings.site(key[0]), tail_of(ws, *key)
-            mark = fingerprint(versions[site.id], events[key].content_hash, tail_hash, site.level)
+            inputs = {"events": events[key].content_hash, "tail": tail_hash}
+            if ws.settings.matomo.mode != "embedded":  # where a visit may change and its day's events don't
+                inputs["visits"] = _visits(ws, *key).content_hash
+            mark = fingerprint(versions[site.id], *inputs.values(), site.level)
             old = ws.lake.manifest(METRICS_TABLE, *key)
             if old is not None and old.fingerprint == mark:
                 reports[key] = StageReport.of(old, changed=False)
             else:
-                stale.append(_Stale(site, key[1], events[key], tail_hash, rules[site.id], versions[site.id], mark))
+                stale.append(_Stale(site, key[1], events[key], inputs, rules[site.id], versions[site.id], mark))
         if len(stale) == 1:
             (one,) = stale
             made = [_count(ws, one)]
@@ -73,7 +80,7 @@ class _Stale:
     site: Site
     day: date
     events: Manifest
-    tail_hash: str
+    inputs: dict[str, str]
     rules: dict[str, str]
     version: str
     mark: str
@@ -92,11 +99,16 @@ class _Stale:
                 raise LakeError(msg)
         sums = {m: int(made.table[m].sum()) for m in (*METRICS, "searches")}
         counts: dict[str, Any] = {"events": n, "steps": steps, **sums}
-        inputs = {"events": self.events.content_hash, "tail": self.tail_hash}
         with ws.lake.writer(METRICS_TABLE, idsite, day) as w:
             w.append(made.table)
             manifest = Manifest(
-                METRICS_TABLE.name, idsite, day, self.mark, inputs=inputs, counts=counts, rules_version=self.version
+                METRICS_TABLE.name,
+                idsite,
+                day,
+                self.mark,
+                inputs=self.inputs,
+                counts=counts,
+                rules_version=self.version,
             )
             return ws.lake.commit(w, replace(manifest, rules=self.rules))
 
@@ -129,7 +141,7 @@ def _count_together(ws: Workspace, stale: Sequence[_Stale]) -> list[Metrics]:
     tails = [head.with_columns(of_day_before.gather(head[SITE_DAY])).drop_nulls(SITE_DAY)]
     for k, s in enumerate(stale):
         after = (s.site.id, s.day + timedelta(1))
-        if s.tail_hash and after not in numbers:
+        if s.inputs["tail"] and after not in numbers:
             end = ws.settings.day_start(after[1]) + seconds
             tail = ws.lake.scan(EVENTS, [after]).select(EVENT_COLUMNS).filter(pl.col("server_time") <= end).collect()
             tails.append(tail.with_columns(pl.lit(k, pl.Int32).alias(SITE_DAY)).select(head.columns))
@@ -166,9 +178,9 @@ class _Source:
         mark = fingerprint(site.grain, site.country, site.level, *of)
         if ws.settings.matomo.mode == "embedded":
             return mark
-        from usage_stats_dagster.pipeline import extraction  # noqa: PLC0415  (a database's clients)
+        from usage_stats_dagster.pipeline import months  # noqa: PLC0415  (it builds on this module)
 
-        return fingerprint(mark, extraction.documents_mark(ws, site, list(self.metrics)))
+        return fingerprint(mark, months.documents_mark(ws, site, list(self.metrics)))
 
     def commit(self, ws: Workspace, frame: pl.DataFrame, mark: str, of: dict[str, Any]) -> Manifest:
         """Puts the documents in place."""
@@ -220,12 +232,12 @@ def _sources(ws: Workspace, todo: Sequence[SiteDay]) -> dict[SiteDay, _Source]:
     """By site and first day of the period, in the order in which the days ask for them."""
     asked: dict[SiteDay, list[date]] = {}
     for idsite, day in todo:
-        first, _ = _period(ws, ws.settings.site(idsite), day)
-        asked.setdefault((idsite, first), []).append(day)
+        month = ws.settings.site(idsite).grain == "month"
+        asked.setdefault((idsite, day.replace(day=1) if month else day), []).append(day)
     found = {}
     for (idsite, first), days in asked.items():
         site = ws.settings.site(idsite)
-        of_period = _period(ws, site, first)[1]
+        of_period = ws.lake.days_of_month(METRICS_TABLE, idsite, first) if site.grain == "month" else [first]
         of_days = {d: m for d in of_period if (m := ws.lake.manifest(METRICS_TABLE, idsite, d)) is not None}
         if missing := [d for d in days if d not in of_days]:
             msg = f"site {idsite}, {missing[0]}: no metrics to make documents of: materialise filtered_metrics first"
@@ -246,10 +258,10 @@ def _documents_together(ws: Workspace, sources: Sequence[_Source]) -> list[pl.Da
 
 def _documents_of_matomo(ws: Workspace, source: _Source) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Of one period; identifiers are as the source spells them, and a month's figures are no sums of its days'."""
-    from usage_stats_dagster.pipeline import extraction  # noqa: PLC0415  (a database's clients)
+    from usage_stats_dagster.pipeline import months  # noqa: PLC0415  (it builds on this module)
 
     site = source.site
-    table = extraction.document_rows(ws, site, source.first, list(source.metrics), source.rules)
+    table = months.document_rows(ws, site, source.first, list(source.metrics), source.rules)
     frame = documents(table, site, site.grain, source.first, mapping=site.identifier_map)
     return frame, {"of": {m: int(table[m].sum()) for m in METRICS}}
 
@@ -291,14 +303,6 @@ def _buckets(ws: Workspace, of: _Stale) -> Iterator[Bucket]:
                 of_bucket &= pl.col("idvisitor") < f"{high:016x}"
             events, visits, tail = (f.filter(of_bucket) for f in (events, visits, tail))
         yield Bucket(events, visits, tail)
-
-
-def _period(ws: Workspace, site: Site, day: date) -> tuple[date, list[date]]:
-    """First day and all days that the day's document is made of."""
-    if site.grain == "day":
-        return day, [day]
-    first = day.replace(day=1)
-    return first, ws.lake.days_of_month(METRICS_TABLE, site.id, first)
 
 
 def _remove_other_grain(ws: Workspace, site: Site, first: date) -> None:

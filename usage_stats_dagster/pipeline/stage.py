@@ -105,18 +105,20 @@ def by_turns(work: Callable[[Workspace, int, date], Iterable[StageReport]]) -> W
     return do
 
 
-def batches(todo: Sequence[SiteDay], rows: Mapping[SiteDay, int]) -> Iterator[list[SiteDay]]:
-    """The site-days in order, small ones that follow one another together; one that is not small, alone."""
+def batches(
+    todo: Sequence[SiteDay], rows: Mapping[SiteDay, int], most: int = BATCH_ROWS, small: int = SMALL_ROWS
+) -> Iterator[list[SiteDay]]:
+    """The site-days in order, small ones that follow one another together, up to `most` rows; one that is not small, alone."""
     batch: list[SiteDay] = []
     held = 0
     for key in todo:
         n = rows.get(key, 0)
-        if batch and (n >= SMALL_ROWS or held + n > BATCH_ROWS or len(batch) >= BATCH_KEYS):
+        if batch and (n >= small or held + n > most or len(batch) >= BATCH_KEYS):
             yield batch
             batch, held = [], 0
         batch.append(key)
         held += n
-        if n >= SMALL_ROWS:
+        if n >= small:
             yield batch
             batch, held = [], 0
     if batch:

@@ -63,7 +63,7 @@ def _source_parts(ws: Workspace, site: Site) -> dict[str, str]:
         "rules.store_ips": part(ws.settings.rules.store_ips),
     }
     if matomo.mode == "database":
-        from usage_stats_dagster.pipeline.extraction import EXTRACTION_CODE  # noqa: PLC0415  (a database's clients)
+        from usage_stats_dagster.pipeline.extraction_days import EXTRACTION_CODE  # noqa: PLC0415  (a database's clients)
 
         return {
             **parts,

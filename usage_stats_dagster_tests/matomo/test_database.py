@@ -15,7 +15,7 @@ from usage_stats_dagster.matomo.columns import Columns, read_columns
 from usage_stats_dagster.matomo.database import ClientFailedError, Database, MatomoDatabaseError
 from usage_stats_dagster.matomo.zero_dates import safe_time
 from usage_stats_dagster.pipeline import extraction
-from usage_stats_dagster.pipeline.extraction import _Day
+from usage_stats_dagster.pipeline.extraction_days import SiteReading
 from usage_stats_dagster.pipeline.run import run
 from usage_stats_dagster.schemas import EVENTS, VISITS
 from usage_stats_dagster_tests.matomo.old_matomo import BIG, HUGE, build
@@ -91,24 +91,28 @@ def test_an_unchanged_day_is_not_read_again_and_a_changed_one_is(server, tmp_pat
 
 
 def test_what_changes_while_it_is_read_is_read_again(server, tmp_path, monkeypatch):
-    """A row comes in after the day's events were read and before its control: the tables must be of one moment."""
+    """A visit goes on after the day's events were read and before its visits: the tables must be of one moment."""
     url = build(server, "old_moving")
     ws = workspace(tmp_path, url, SITES, **OLD)
-    others, late = _Day.add_others, [20, 21]
+    asked, late = SiteReading._asked, [20, 21]
 
-    def row_comes(part, reader, columns):
-        if late and part.day == FIRST and part.site.id == 7:
+    def visit_goes_on(reading, query):
+        if late and reading.site.id == 7 and "FROM `piwik_log_visit`" in query:
             server.execute(
                 "old_moving",
                 f"INSERT INTO piwik_log_link_visit_action VALUES ({late.pop()}, 7, 'visitor2', 2, 0, 2, NULL, '2025-03-01 10:00:01', NULL)",
+                "UPDATE piwik_log_visit SET visit_total_actions = COALESCE(visit_total_actions, 0) + 1 WHERE idvisit = 2",
             )
-        others(part, reader, columns)
+        return asked(reading, query)
 
-    monkeypatch.setattr(_Day, "add_others", row_comes)
+    before = made(tmp_path / "before", url, SITES, FIRST, LAST, **OLD)
+    monkeypatch.setattr(SiteReading, "_asked", visit_goes_on)
     run(ws, first=FIRST, last=LAST)
-    events = table(ws, EVENTS, 7, FIRST, FIRST)
-    assert events.height == 3 + 2
-    assert ws.ledger.status(7, FIRST)["counts"]["matomo_events"] == 5
+    events, more_events = (table(w, EVENTS, 7, FIRST, FIRST) for w in (before, ws))
+    visits, more_visits = (table(w, VISITS, 7, FIRST, FIRST) for w in (before, ws))
+    assert more_events.height == events.height + 2
+    assert more_visits["visit_total_actions"].sum() == visits["visit_total_actions"].sum() + 2
+    assert ws.ledger.status(7, FIRST)["counts"]["matomo_events"] == events.height + 2
 
 
 def test_a_day_is_open_until_its_visits_can_no_longer_grow(old, tmp_path):

@@ -9,10 +9,12 @@ from datetime import date
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from usage_stats_dagster.documents.contract import to_source
 from usage_stats_dagster.items.identifiers import normalise
-from usage_stats_dagster.schemas import DOCUMENTS, EVENTS, VISITS
+from usage_stats_dagster.pipeline import months
+from usage_stats_dagster.schemas import DOCUMENTS, EVENTS, METRICS_TABLE, VISITS
 from usage_stats_dagster_tests.matomo.reading import made, table
 from usage_stats_dagster_tests.shared import shared
 
@@ -56,6 +58,16 @@ def comparable(document: dict) -> dict:
 @pytest.mark.parametrize("idsite", [1, 2])
 def test_the_documents_of_a_month_are_theirs(month, idsite):
     assert ours(month, idsite, FIRST) == theirs("month", idsite)
+
+
+@pytest.mark.parametrize("idsite", [1, 2, 3])
+def test_a_month_is_the_same_from_its_days_and_from_its_events(month, idsite, monkeypatch):
+    site, days = month.settings.site(idsite), month.lake.days_of_month(METRICS_TABLE, idsite, FIRST)
+    expected = months.from_events(month, site, FIRST, days, "rules")
+    monkeypatch.setattr(months, "from_events", None)
+    assert_frame_equal(months.month_rows(month, site, FIRST, days, "rules"), expected)
+    summed = table(month, METRICS_TABLE, idsite, FIRST, LAST)
+    assert summed["views"].sum() > expected["views"].sum()  # visits over midnight, counted on both days
 
 
 def test_site_3_is_theirs_once_two_spellings_are_one_item(month):

@@ -85,6 +85,15 @@ def test_the_country_of_an_item_is_the_last_that_is_not_null():
     assert made(events).table["country_item"].to_list() == ["BR"]
 
 
+def test_a_visit_of_more_actions_that_names_no_country_outdoes_one_of_another_bucket_that_does():
+    """Visitors of the same country: whichever bucket they are in, the item has no country."""
+    silent = [event(1)], [visit(1, visit_total_actions=5)]
+    naming = [event(2, idvisit=2, idvisitor="0000000000000002", country_item="BR")], [visit(2)]
+    whole = bucket(silent[0] + naming[0], silent[1] + naming[1])
+    for buckets in ([whole], [bucket(*silent), bucket(*naming)], [bucket(*naming), bucket(*silent)]):
+        assert day_metrics(buckets, SETTINGS, DAY).table["country_item"].to_list() == [None]
+
+
 def test_unknown_visits_and_countries_are_counted_too():
     events = [event(1), event(2, idvisit=9, idvisitor="0000000000000009")]
     table = made(events, [visit(location_country=None)]).table
