@@ -93,7 +93,7 @@ HITS = Table(
     {
         "time": "when the line says the request came, UTC",
         "visitor": "keyed hash of (IP, user agent): 60 bits, the same on every day",
-        "tie": "hash of (url, referrer, method, status): orders hits of one second by content, so that splitting a log moves nothing",
+        "tie": "sum of xxh3_64 of url, referrer and method and of the status, each times a factor (`logs/hits.py`), below 2^63: orders hits of one second by content, so that splitting a log moves nothing",
         "location_ip": "the network: IPv4 /16, IPv6 /48; null when the log had no IP",
         "location_country": "ISO 3166-1 alpha-2, lower case; xx unknown",
         "user_agent": "as logged; null when the format has none",
