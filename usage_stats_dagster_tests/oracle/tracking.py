@@ -108,7 +108,6 @@ def tie(hit: Hit) -> int:
     return (hashes + hit.status * 0x165667B19E3779F9) % (1 << 63)
 
 
-
 def _second(time: datetime) -> int:
     return int(time.timestamp())
 
