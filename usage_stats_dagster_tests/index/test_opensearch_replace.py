@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 from usage_stats_dagster.index.interface import DocumentIndexError, IndexBusyError, IndexReport, Selection
+from usage_stats_dagster.index.opensearch import http as requests
 from usage_stats_dagster.index.opensearch import lease as leases
 from usage_stats_dagster.index.opensearch import replace as replacing
 from usage_stats_dagster.index.opensearch.bulk import RefusedItemsError
@@ -30,6 +31,13 @@ pytestmark = pytest.mark.services
 ROOT = Path(__file__).parents[2]
 D1, D2 = date(2025, 3, 1), date(2025, 3, 2)
 SUMS = {"size": 0, "track_total_hits": True, "aggs": {m: {"sum": {"field": m}} for m in METRICS[:3]}}
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch):
+    """As many tries, sooner: servers here are up again within seconds."""
+    monkeypatch.setattr(requests, "_FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(requests, "_LONGEST_PAUSE", 0.5)
 
 
 @pytest.fixture
@@ -285,7 +293,7 @@ def test_unseen_indices_are_swept_away_after_a_while(options, monkeypatch):
 
 @pytest.mark.slow
 def test_a_server_killed_in_the_middle_of_a_bulk(monkeypatch):
-    with private_server(heap="512m") as server:
+    with private_server() as server:
         options = section(server.url, patience_seconds=600, bulk_documents=200)
         with OpenSearchIndex(options) as index:
             index.replace(1, D1, D1, state(1000, 1))
