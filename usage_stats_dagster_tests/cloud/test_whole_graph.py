@@ -117,3 +117,11 @@ def test_from_logs_to_widgets(
     assert remote.ws.index.totals().equals(local.ws.index.totals())
     assert account(remote.ws).open_sums == []
     assert set(examine(remote.ws)["state"]) == {"ok"}
+
+
+def test_doctor_says_soon_that_the_index_is_away(tmp_path: Path) -> None:
+    platform = Platform.make(tmp_path, index={"kind": "opensearch", "url": "http://127.0.0.1:1"})
+    found = {what: (state, finding) for what, state, finding in examine(platform.ws).rows()}
+    assert found["index"][0] == "wrong"
+    assert "127.0.0.1:1 does not answer" in found["index"][1]
+    assert found["days"] == ("ok", "0 done days compared with lake")
