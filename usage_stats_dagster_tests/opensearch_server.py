@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -121,7 +122,12 @@ def answers(url: str, path: str = "/") -> bool:
 
 @contextmanager
 def private_server(**options: Any) -> Iterator[OpenSearchServer]:
-    """A server of one's own that may be killed; skips where there is no distribution or no JDK for it."""
+    """A server of one's own that may be killed; skips where there is no distribution or no JDK for it.
+
+    It ends with this process, also when that is terminated: it has a session of its own, which a terminal does not reach.
+    """
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     program, java = _program(), _java()
     folder = Path(tempfile.mkdtemp(prefix="usage-stats-opensearch-"))  # pytest's own folders are closed to `nobody`
     folder.chmod(0o755)
