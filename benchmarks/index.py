@@ -112,7 +112,7 @@ def main() -> None:
             bodies.append(folder / f"{n}.ndjson")
             bodies[-1].write_text(lines[n : n + given.size].str.join("").item())
         print(f"{sum(b.stat().st_size for b in bodies) / 1e6:.0f} MB of NDJSON")
-        url = stack.enter_context(opensearch_url())
+        url = stack.enter_context(opensearch_url(quick=False))
         by_curl(url, bodies, given.requests)  # the server's own warming up
         rounds = [
             (by_curl(url, bodies, given.requests), *by_us(url, frame, given.requests)) for _ in range(given.repeat)

@@ -10,8 +10,8 @@ from usage_stats_dagster.defs.filtered_metrics import documents, filtered_metric
 from usage_stats_dagster.defs.imported_logs import day_status, imported_logs
 from usage_stats_dagster.defs.indexed_documents import indexed_documents
 from usage_stats_dagster.defs.jobs import JOBS
-from usage_stats_dagster.defs.matomo_sent import MATOMO_ASSETS
-from usage_stats_dagster.defs.postgres_mirror import MIRROR_ASSETS
+from usage_stats_dagster.defs.matomo_sent import matomo_assets
+from usage_stats_dagster.defs.postgres_mirror import mirror_assets
 from usage_stats_dagster.defs.sensors import log_folder_sensor, stragglers_schedule
 from usage_stats_dagster.defs.visits_events import visits_events
 from usage_stats_dagster.defs.warnings import WARNING_CHECKS, early_warnings_job, early_warnings_schedule
@@ -25,8 +25,8 @@ ASSETS = [
     filtered_metrics,
     documents,
     indexed_documents,
-    *MATOMO_ASSETS,
-    *MIRROR_ASSETS,
+    *matomo_assets(),
+    *mirror_assets(),
 ]
 
 defs = dg.Definitions(

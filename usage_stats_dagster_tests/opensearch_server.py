@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -40,6 +41,8 @@ JDK_VARIABLE = "USAGE_STATS_TEST_JDK"
 ZIPS = Path(__file__).parents[1] / ".services" / "opensearch"
 
 _UP_SECONDS = 300
+_QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-AlwaysPreTouch")
+"""Not compiled twice, no collector's threads, memory taken when needed."""
 _JAVAS = ("/usr/lib/jvm", "/opt/java", "/Library/Java/JavaVirtualMachines")
 
 
@@ -52,6 +55,8 @@ class OpenSearchServer:
     folder: Path
     port: int = field(default_factory=free_port)
     heap: str = "1g"
+    quick: bool = True
+    """Up in half the time, on a busy machine in a tenth, and slower at work afterwards: not for benchmarks."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -76,7 +81,7 @@ class OpenSearchServer:
             if self.process.poll() is not None or time.monotonic() > give_up:
                 text = (self.folder / "server.log").read_text(errors="replace")
                 raise RuntimeError(f"the private OpenSearch did not come up:\n{text[-3000:]}")
-            time.sleep(0.2)
+            time.sleep(0.1)
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Ends it, by SIGKILL as a power cut would."""
@@ -96,6 +101,8 @@ class OpenSearchServer:
         options = (config / "jvm.options").read_text()
         options = re.sub(r"-Xm([sx])\S+", rf"-Xm\g<1>{self.heap}", options)
         kept = [o for o in options.splitlines() if not re.search(r"gc\.log|HeapDump|ErrorFile", o)]
+        if self.quick:
+            kept = [o for o in kept if "G1" not in o] + list(_QUICK)
         (config / "jvm.options").write_text("\n".join(kept))
         for name in ("data", "logs", "tmp"):
             (self.folder / name).mkdir()
@@ -114,8 +121,13 @@ def answers(url: str, path: str = "/") -> bool:
 
 
 @contextmanager
-def private_server(**options: str) -> Iterator[OpenSearchServer]:
-    """A server of one's own that may be killed; skips where there is no distribution or no JDK for it."""
+def private_server(**options: Any) -> Iterator[OpenSearchServer]:
+    """A server of one's own that may be killed; skips where there is no distribution or no JDK for it.
+
+    It ends with this process, also when that is terminated: it has a session of its own, which a terminal does not reach.
+    """
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     program, java = _program(), _java()
     folder = Path(tempfile.mkdtemp(prefix="usage-stats-opensearch-"))  # pytest's own folders are closed to `nobody`
     folder.chmod(0o755)
@@ -129,13 +141,13 @@ def private_server(**options: str) -> Iterator[OpenSearchServer]:
 
 
 @contextmanager
-def opensearch_url() -> Iterator[str]:
-    """The server of the environment, else a private one."""
+def opensearch_url(**options: Any) -> Iterator[str]:
+    """The server of the environment, else a private one (OpenSearchServer's options)."""
     given = os.environ.get(URL_VARIABLE)
     if given:
         yield given.rstrip("/")
         return
-    with private_server() as server:
+    with private_server(**options) as server:
         yield server.url
 
 

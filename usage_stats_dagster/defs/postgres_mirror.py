@@ -49,5 +49,6 @@ def postgres_mirror(
     )
 
 
-MIRROR_ASSETS = [postgres_mirror] if os.environ.get("PGDATABASE") else []
-"""For definitions.py: empty where no mirror is wanted."""
+def mirror_assets() -> list[dg.AssetsDefinition]:
+    """For definitions.py: none where no mirror is wanted."""
+    return [postgres_mirror] if os.environ.get("PGDATABASE") else []

@@ -99,7 +99,7 @@ class EmbeddedIndex:
         return self.replace_together([Replacement(idsite, start, end, documents, grain)])[0]
 
     def replace_together(self, replacements: Sequence[Replacement]) -> list[IndexReport]:
-        """As ReplacesTogether: one transaction for all."""
+        """As DocumentIndex.replace_together: one transaction for all."""
         checked = [check_replacement(r.idsite, r.start, r.end, r.documents, r.grain) for r in replacements]
         if not checked:
             return []

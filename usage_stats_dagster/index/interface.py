@@ -13,7 +13,7 @@ import calendar
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol
 
 import polars as pl
 
@@ -89,22 +89,13 @@ EVERYTHING = Selection()
 
 @dataclass(frozen=True)
 class Replacement:
-    """The documents of a site and period that are to be its only ones: what `replace` takes."""
+    """The documents of a site and period that are to be its only ones there: what `replace` takes."""
 
     idsite: int
     start: date
     end: date
     documents: pl.DataFrame
     grain: Grain = "day"
-
-
-@runtime_checkable
-class ReplacesTogether(Protocol):
-    """A backend that does several replacements at less than the cost of each; others do one after the other."""
-
-    def replace_together(self, replacements: Sequence[Replacement]) -> list[IndexReport]:
-        """As `replace` for each, of different sites or periods, in one step for readers."""
-        ...
 
 
 class DocumentIndex(Protocol):
@@ -118,6 +109,14 @@ class DocumentIndex(Protocol):
         One step for readers: they see the period as it was or as it is. A site's month has one grain: daily documents
         remove the monthly ones of the months that they touch; monthly documents come for whole months and leave no
         daily one. Raises ValueError when frame, period and grain don't fit together, DocumentIndexError otherwise.
+        """
+        ...
+
+    def replace_together(self, replacements: Sequence[Replacement]) -> list[IndexReport]:
+        """As `replace` for each, of different sites or periods, at less than the cost of each; their reports in order.
+
+        One step for readers for those of a site that follow one another, if not for all. When one fails, others are done or
+        not; doing all again is right.
         """
         ...
 

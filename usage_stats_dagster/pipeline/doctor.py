@@ -7,12 +7,14 @@ What belongs here: looking, saying what to do, and doing what `--fix` may do. Wh
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 
 import polars as pl
 
-from usage_stats_dagster.index.interface import EVERYTHING
+from usage_stats_dagster.index.interface import EVERYTHING, FIGURES, DocumentIndexError
+from usage_stats_dagster.index.open import open_index
 from usage_stats_dagster.lake.storage import Location
 from usage_stats_dagster.ledger import counts, repair
 from usage_stats_dagster.ledger.tables import DayStatus
@@ -40,14 +42,19 @@ def examine(ws: Workspace) -> pl.DataFrame:
     rows += [("logs", "wrong", f"{p}: {m}") for p, m in found.problems]
     rows.append(("ledger", "ok", ws.ledger.url_without_password))
     rows.append(("lake", "ok", str(ws.lake.root)))
-    rows += [(o.where, "note", f"{o.what}{'' if o.remove is None else ' (`--fix` removes it)'}") for o in orphans(ws)]
+    indexed, said = _indexed(ws)
+    rows.append(said)
+    rows += [
+        (o.where, "note", f"{o.what}{'' if o.remove is None else ' (`--fix` removes it)'}")
+        for o in orphans(ws, indexed)
+    ]
     bad, compared = _bad_hits(ws)
     rows += [
         ("lake", "wrong", f"{file}: gone, or not what was imported of {path}: `usage-stats doctor --fix`, then `usage-stats run`")
         for _, _, path, file in bad
     ]  # fmt: skip
     rows.append(("hits", "ok", f"{compared} files compared with the ledger by content"))
-    rows += _days(ws)
+    rows += _days(ws, indexed)
     return _table(rows)
 
 
@@ -58,7 +65,7 @@ def fix(ws: Workspace) -> pl.DataFrame:
     """
     rows: list[Finding] = []
     with ws.writing():  # what a writer has just begun is no orphan
-        for o in orphans(ws):
+        for o in orphans(ws, ws.index.by_site(EVERYTHING, "day")):
             if o.remove is not None:
                 o.remove()
                 rows.append((o.where, "fixed", f"{o.what}: removed"))
@@ -93,11 +100,29 @@ def _bad_hits(ws: Workspace) -> tuple[list[BadHits], int]:
     return bad, compared
 
 
-def _days(ws: Workspace) -> list[Finding]:
+def _indexed(ws: Workspace) -> tuple[pl.DataFrame | None, Finding]:
+    """Figures of each site and period of the index, None where it does not answer; and what to say of it."""
+    options = ws.settings.index
+    if options.kind == "embedded" and not Path(options.path).exists():
+        return pl.DataFrame(schema={"idsite": pl.Int32, "period": pl.Date, **FIGURES}), (
+            "index",
+            "note",
+            f"{options.path}: made by the next run",
+        )
+    try:
+        with closing(open_index(ws.settings)) as index:  # as a reader: who looks does not wait for minutes
+            found = index.by_site(EVERYTHING, "day")
+    except DocumentIndexError as e:
+        return None, ("index", "wrong", str(e))
+    return found, ("index", "ok", str(options.url if options.kind == "opensearch" else options.path))
+
+
+def _days(ws: Workspace, by_day: pl.DataFrame | None) -> list[Finding]:
     """Done days whose tables are missing or changed, or whose documents the index does not have."""
     rows: list[Finding] = []
     done = [r for r in ws.ledger.statuses() if r["status"] == DayStatus.DONE]
-    indexed = {(r["idsite"], r["period"]): r for r in ws.index.by_site(EVERYTHING, "day").iter_rows(named=True)}
+    named = () if by_day is None else by_day.iter_rows(named=True)
+    indexed = {(r["idsite"], r["period"]): r for r in named}
     periods: set[tuple[int, date]] = set()
     for r in done:
         site, day = ws.settings.site(r["idsite"]), r["day"]
@@ -110,12 +135,12 @@ def _days(ws: Workspace) -> list[Finding]:
             manifest = ws.lake.manifest(table, site.id, at)
             if manifest is None or ws.lake.content_hash(ws.lake.part(table, site.id, at)) != manifest.content_hash:
                 rows.append(("lake", "wrong", f"site {site.id}, {at}: {table.name} is missing or changed; {again}"))
-            elif table is DOCUMENTS:
+            elif table is DOCUMENTS and by_day is not None:
                 have = indexed.get((site.id, first), {"documents": 0, **dict.fromkeys(METRICS, 0)})
                 expected = {"documents": manifest.rows, **{m: manifest.counts[m] for m in METRICS}}
                 wrong = ", ".join(f"{have[k]:,} {k} for {n:,}" for k, n in expected.items() if have[k] != n)
                 if wrong:
                     rows.append(("index", "wrong", f"site {site.id}, {first}: has {wrong}; {again}"))
         periods.add((site.id, first))
-    rows.append(("days", "ok", f"{len(done)} done days compared with lake and index"))
+    rows.append(("days", "ok", f"{len(done)} done days compared with lake{'' if by_day is None else ' and index'}"))
     return rows

@@ -14,7 +14,6 @@ from usage_stats_dagster.index.interface import (
     Grain,
     IndexReport,
     Replacement,
-    ReplacesTogether,
     Selection,
     month_end,
     month_start,
@@ -49,10 +48,7 @@ def index_documents(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[Sta
             grain: Grain = ws.settings.site(idsite).grain
             last = first if grain == "day" else month_end(first)
             replacements.append(Replacement(idsite, first, last, frame[start:end], grain))
-        if isinstance(ws.index, ReplacesTogether):
-            done = ws.index.replace_together(replacements)
-        else:
-            done = [ws.index.replace(r.idsite, r.start, r.end, r.documents, grain=r.grain) for r in replacements]
+        done = ws.index.replace_together(replacements)
         _reconcile(ws, replacements, [manifests[key] for key in batch])
         _advance(ws, [(manifests[key], asked[key]) for key in batch])
         yield [

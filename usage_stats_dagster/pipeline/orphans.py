@@ -20,7 +20,7 @@ from pathlib import Path
 import polars as pl
 from sqlalchemy.engine import RowMapping
 
-from usage_stats_dagster.index.interface import EVERYTHING, month_start
+from usage_stats_dagster.index.interface import month_start
 from usage_stats_dagster.lake.storage import Location
 from usage_stats_dagster.lake.store import DAY_FILE, MANIFEST, PART
 from usage_stats_dagster.ledger import counts
@@ -50,8 +50,8 @@ class Orphan:
     remove: Callable[[], object] | None = None
 
 
-def orphans(ws: Workspace) -> list[Orphan]:
-    """All of them, the lake's first. Walks the whole lake and asks the index once."""
+def orphans(ws: Workspace, indexed: pl.DataFrame | None) -> list[Orphan]:
+    """All of them, the lake's first. Walks the whole lake; `indexed` is the index's `by_site(by="day")`, None where it is away."""
     days = {(r["idsite"], r["day"]): r for r in ws.ledger.statuses()}
     temporaries = ws.lake.temporaries()
     # In a bucket these are uploads that nobody finished: the next writer ends them, and their keys may hold good files.
@@ -72,7 +72,7 @@ def orphans(ws: Workspace) -> list[Orphan]:
             side.append((beside[1], int(beside[2]), beside[3], path))
         elif not _DECISIONS.match(name):
             found.append(Orphan("lake", f"{path}: no file of this program; left alone"))
-    return [*found, *_of_logs(ws, folders, side), *_of_days(ws, folders, days), *_of_index(ws, folders, days)]
+    return [*found, *_of_logs(ws, folders, side), *_of_days(ws, folders, days), *_of_index(ws, indexed, folders, days)]
 
 
 def _remove(path: Path) -> None:
@@ -136,12 +136,13 @@ def _of_days(
 
 
 def _of_index(
-    ws: Workspace, folders: Mapping[tuple[str, int, date], Mapping[str, Location]], days: Days
-) -> Iterator[Orphan]:
+    ws: Workspace, by_day: pl.DataFrame | None, folders: Mapping[tuple[str, int, date], Mapping[str, Location]], days: Days,
+) -> Iterator[Orphan]:  # fmt: skip
     """Documents of days that the lake has none of, and of sites that nobody knows."""
+    if by_day is None:
+        return
     in_lake = {(s, d) for t, s, d in folders if t == DOCUMENTS.name}
     known = {s.id for s in ws.settings.sites} | {s for _, s, _ in folders} | {s for s, _ in days}
-    by_day = ws.index.by_site(EVERYTHING, "day")
     for idsite, period, documents in by_day.select("idsite", "period", "documents").iter_rows():
         if idsite not in known or (idsite, period) in in_lake:
             continue

@@ -52,10 +52,7 @@ def platform(request, tmp_path_factory) -> Iterator[tuple[Settings, DocumentInde
     with ExitStack() as stack:
         index: dict[str, Any] = {"kind": "embedded", "path": str(tmp_path_factory.mktemp("api") / "index.db")}
         if request.param == "opensearch":
-            started = pytest.importorskip(
-                "usage_stats_dagster_tests.opensearch_server", reason="no OpenSearch for tests"
-            )
-            url = stack.enter_context(started.opensearch_url())
+            url = request.getfixturevalue("opensearch")
             index = {"kind": "opensearch", "url": url, "prefix": f"api_{uuid.uuid4().hex}"}
         settings = load_settings(index=index, api={"sources": SOURCES}, sites=[{"id": YEAR_SITE}, {"id": ODD_SITE}])
         documents = stack.enter_context(closing(open_index(settings, create=True)))

@@ -14,7 +14,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from usage_stats_dagster.index.interface import DocumentIndexError, IndexBusyError, IndexReport, Selection
+from usage_stats_dagster.index.interface import DocumentIndexError, IndexBusyError, IndexReport, Replacement, Selection
+from usage_stats_dagster.index.opensearch import http as requests
 from usage_stats_dagster.index.opensearch import lease as leases
 from usage_stats_dagster.index.opensearch import replace as replacing
 from usage_stats_dagster.index.opensearch.bulk import RefusedItemsError
@@ -32,6 +33,13 @@ D1, D2 = date(2025, 3, 1), date(2025, 3, 2)
 SUMS = {"size": 0, "track_total_hits": True, "aggs": {m: {"sum": {"field": m}} for m in METRICS[:3]}}
 
 
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch):
+    """As many tries, sooner: servers here are up again within seconds."""
+    monkeypatch.setattr(requests, "_FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(requests, "_LONGEST_PAUSE", 0.5)
+
+
 @pytest.fixture
 def options(opensearch):
     made = section(opensearch, patience_seconds=60, bulk_documents=40)
@@ -42,6 +50,12 @@ def options(opensearch):
 def state(size: int, views: int, day: date = D1) -> pl.DataFrame:
     """A whole state of a day: every document has the same figures, so that a mixture shows in the sums."""
     return frame(*(document(1, day, f"oai:host:{n}", {"br": views}) for n in range(size)))
+
+
+def put(index, size: int, views: int) -> list[IndexReport]:
+    """The state, half of it on each of two days that are replaced together."""
+    both = state(size // 2, views), state(size - size // 2, views, D2)
+    return index.replace_together([Replacement(1, d, d, of_day) for d, of_day in zip((D1, D2), both, strict=True)])
 
 
 def seen_by_others(options, name: str, *, restarts: bool = False) -> tuple[int, int]:
@@ -120,25 +134,23 @@ def test_a_writer_that_dies_at_any_step_leaves_a_whole_state(options, monkeypatc
     with OpenSearchIndex(options) as index:
         for step in range(1, 40):
             left = 0
-            if before:
-                index.replace(1, D1, D1, state(*before))
-            else:
-                index.replace(1, D1, D1, frame())
+            put(index, *before or (0, 0))
             left = step
             try:
-                index.replace(1, D1, D1, state(*after))
+                put(index, *after)
                 died = False
             except KilledError:
                 died = True
             left = 0
             size, views = seen_by_others(options, "1")
             assert (size, views) in wholes, step
-            shown = state(*after if (size, views) == (after[0], after[0] * after[1]) else before or (0, 0))
-            compare(index, shown, Selection(), "day", ("views", 3))  # our own questions see the same, ranked right
+            shown = after if (size, views) == (after[0], after[0] * after[1]) else before or (0, 0)
+            documents = pl.concat([state(shown[0] // 2, shown[1]), state(shown[0] - shown[0] // 2, shown[1], D2)])
+            compare(index, documents, Selection(), "day", ("views", 3))  # our own questions see the same, ranked right
             if not died:
                 break
         assert step > 5
-        index.replace(1, D1, D1, state(*after))
+        put(index, *after)
         assert seen_by_others(options, "1") == (after[0], after[0] * after[1])
         assert len(call(options.url, "GET", f"/_alias/{options.prefix}-1")) == 1
 
@@ -285,7 +297,7 @@ def test_unseen_indices_are_swept_away_after_a_while(options, monkeypatch):
 
 @pytest.mark.slow
 def test_a_server_killed_in_the_middle_of_a_bulk(monkeypatch):
-    with private_server(heap="512m") as server:
+    with private_server() as server:
         options = section(server.url, patience_seconds=600, bulk_documents=200)
         with OpenSearchIndex(options) as index:
             index.replace(1, D1, D1, state(1000, 1))

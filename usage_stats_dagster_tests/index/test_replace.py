@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -23,7 +24,9 @@ from usage_stats_dagster.index.interface import (
     IndexBusyError,
     IndexFileError,
     IndexReport,
+    Replacement,
     Selection,
+    month_end,
 )
 from usage_stats_dagster.schemas import SchemaMismatchError
 from usage_stats_dagster_tests.index.documents import IDENTIFIERS, document, frame
@@ -228,6 +231,25 @@ def test_two_writers_wait_for_each_other(tmp_path):
     assert [p.wait() for p in both] == [0, 0]
     with EmbeddedIndex(path, create=False) as index:
         assert index.by_site()["documents"].to_list() == [40, 40]
+
+
+def test_together_is_as_one_after_the_other(index, tmp_path):
+    """Sites with and without gaps between their days, a month in place of days; new, changed, and as it is."""
+    month = day_of(D1, 4, idsite=3), day_of(date(2025, 4, 1), 3, idsite=3)
+    days = [(2, 3, D1), (1, 5, D2), (2, 4, date(2025, 3, 5)), (1, 2, D1), (2, 6, date(2025, 3, 6)), (4, 0, D1)]
+    together = [Replacement(s, d, d, day_of(d, n, idsite=s)) for s, n, d in days]
+    together += [Replacement(3, d["date"][0], month_end(d["date"][0]), d, "month") for d in month]
+    changed = [replace(r, documents=r.documents[1:].with_columns(views=pl.col("views") + 1)) for r in together[::2]]
+    back = [
+        Replacement(3, D2, D2, day_of(D2, 2, idsite=3)),
+        Replacement(3, date(2025, 3, 3), date(2025, 3, 3), frame()),
+    ]
+    with EmbeddedIndex(tmp_path / "one by one.db") as other:
+        for some in (together, changed, together, together, back):
+            expected = [other.replace(r.idsite, r.start, r.end, r.documents, grain=r.grain) for r in some]
+            assert index.replace_together(some) == expected
+            assert index.sources().equals(other.sources())
+    assert index.replace_together([]) == []
 
 
 def test_a_writer_that_waits_too_long_says_for_whom(tmp_path):

@@ -68,8 +68,7 @@ def test_a_lake_that_is_not_whole_leaves_the_index(platform: Platform) -> None:
 def test_documents_that_are_not_the_manifest_s_are_noticed(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     ws = platform.ws
     day = platform.documents()["date"][0]
-    replacing = "replace_together" if hasattr(ws.index, "replace_together") else "replace"
-    monkeypatch.setattr(ws.index, replacing, lambda *_, **__: ws.index.rebuild(1, [platform.documents()[1:]]))
+    monkeypatch.setattr(ws.index, "replace_together", lambda *_, **__: ws.index.rebuild(1, [platform.documents()[1:]]))
     from usage_stats_dagster.pipeline.indexing import index_documents
 
     with pytest.raises(ReconciliationError, match="documents: 1 for 2"):

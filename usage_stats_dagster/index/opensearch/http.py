@@ -184,7 +184,7 @@ def _client(options: IndexSection) -> opensearchpy.OpenSearch:
         ca_certs=options.ca,
         timeout=options.timeout_seconds,
         max_retries=0,
-        pool_maxsize=options.bulk_requests + 4,
+        pool_maxsize=4 * options.bulk_requests + 8,
         connection_class=opensearchpy.Urllib3HttpConnection,
         serializer=_Json(),
         serializers={"application/json": _Json()},

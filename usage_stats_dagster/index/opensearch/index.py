@@ -7,7 +7,8 @@ replaced (`replace.py`), how a question is asked (`questions.py`).
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
 
@@ -19,8 +20,8 @@ from usage_stats_dagster.index.interface import (
     Grain,
     Granularity,
     IndexReport,
+    Replacement,
     Selection,
-    check_replacement,
 )
 from usage_stats_dagster.index.nearest import nearest
 from usage_stats_dagster.index.opensearch import questions
@@ -29,13 +30,15 @@ from usage_stats_dagster.index.opensearch.http import IndexAnswerError, OpenSear
 from usage_stats_dagster.index.opensearch.lease import Lease
 from usage_stats_dagster.index.opensearch.rebuild import rebuild
 from usage_stats_dagster.index.opensearch.records import Records
-from usage_stats_dagster.index.opensearch.replace import Period, Writer
+from usage_stats_dagster.index.opensearch.replace import CHANGES, Writer
 from usage_stats_dagster.index.opensearch.site import SiteIndices
+from usage_stats_dagster.index.opensearch.together import Stretch, stretches
 from usage_stats_dagster.index.opensearch.view import View
-from usage_stats_dagster.index.source import encoded
 from usage_stats_dagster.settings import IndexSection
 
 _NAMED_SITES = 40  # a longer list does not fit into a request's line
+_SITES_AT_ONCE = 4
+"""Sites are independent of each other, and a site waits for the server most of the time."""
 
 
 class OpenSearchIndex:
@@ -65,13 +68,35 @@ class OpenSearchIndex:
         self, idsite: int, start: date, end: date, documents: pl.DataFrame, *, grain: Grain = "day"
     ) -> IndexReport:
         """As DocumentIndex.replace. Only documents that changed are sent; nothing is, if the period is as it was."""
-        documents = encoded(check_replacement(idsite, start, end, documents, grain))
-        period = Period(idsite, start, end, grain, documents)
-        writer = self._writer(idsite)
-        if writer.is_as_wanted(period):
-            return IndexReport(unchanged=documents.height)
-        with self._leased(idsite) as lease:
-            return writer.replace(period, lease)
+        return self.replace_together([Replacement(idsite, start, end, documents, grain)])[0]
+
+    def replace_together(self, replacements: Sequence[Replacement]) -> list[IndexReport]:
+        """As DocumentIndex.replace_together: a site's dates that follow one another in one step, several sites at a time."""
+        sites = stretches(replacements)
+        reports: dict[int, IndexReport] = {}
+        if len(sites) == 1:
+            reports |= self._replace_site(sites[0])
+        else:
+            with ThreadPoolExecutor(_SITES_AT_ONCE, thread_name_prefix="site") as pool:
+                running = [pool.submit(self._replace_site, of_site) for of_site in sites]
+                try:
+                    for future in running:
+                        reports |= future.result()
+                finally:
+                    for future in running:
+                        future.cancel()
+        return [reports[n] for n in range(len(replacements))]
+
+    def _replace_site(self, of_site: list[Stretch]) -> dict[int, IndexReport]:
+        reports: dict[int, IndexReport] = {}
+        for stretch in of_site:
+            period = stretch.period()
+            writer, changes = self._writer(period.idsite), pl.DataFrame(schema=CHANGES)
+            if not writer.is_as_wanted(period):
+                with self._leased(period.idsite) as lease:
+                    changes = writer.replace(period, lease)
+            reports |= stretch.reports(changes)
+        return reports
 
     def rebuild(
         self, idsite: int, periods: Iterable[pl.DataFrame], *, grain: Grain = "day", replace_foreign: bool = False

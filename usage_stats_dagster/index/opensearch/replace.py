@@ -21,7 +21,7 @@ from functools import cached_property
 
 import polars as pl
 
-from usage_stats_dagster.index.interface import FIGURES, DocumentIndexError, Grain, IndexReport, Selection, month_start
+from usage_stats_dagster.index.interface import FIGURES, DocumentIndexError, Grain, Selection, month_start
 from usage_stats_dagster.index.opensearch import questions
 from usage_stats_dagster.index.opensearch.bulk import Bulk
 from usage_stats_dagster.index.opensearch.lease import Lease
@@ -33,6 +33,9 @@ from usage_stats_dagster.schemas import METRICS
 
 _FEW = 2000
 """Changed documents that are hidden one by one; beyond it, their dates are."""
+
+CHANGES = pl.Schema({"date": pl.Date, "inserted": pl.Int64, "updated": pl.Int64, "removed": pl.Int64})
+"""How many documents of each date were written; dates without any have no row."""
 
 
 @dataclass(frozen=True)
@@ -72,28 +75,30 @@ class Writer:
             return False
         return self._present(seen.index, period) == period.records
 
-    def replace(self, period: Period, lease: Lease) -> IndexReport:
-        """Make the period what it shall be; under the site's lease."""
+    def replace(self, period: Period, lease: Lease) -> pl.DataFrame:
+        """Make the period what it shall be, under the site's lease; gives CHANGES."""
         index = self.ready(period.idsite, lease)
         wanted, present = period.records, self._present(index, period)
         stale = sorted(d for d in wanted.keys() | present.keys() if wanted.get(d) != present.get(d))
         old, new = self._old(index, stale, present), period.documents.filter(pl.col("date").is_in(stale))
-        both = new.select("id", "hash").join(old.rename({"hash": "old"}), on="id", how="left")
+        both = new.select("id", "hash").join(old.select("id", old="hash"), on="id", how="left")
         changed = new.join(both.filter(pl.col("hash").ne_missing(pl.col("old"))), on="id", how="semi")
-        removed = old.join(new, on="id", how="anti")["id"]
+        removed = old.join(new, on="id", how="anti")
         known = {d: wanted[d] for d in stale if d in wanted}
         gone = [d for d in stale if d not in wanted]
-        if changed.height or len(removed):
-            during = self._switch(index, stale, old, new, changed, removed, lease)
-            self._write(index, period, changed, removed, lease)
+        if changed.height or removed.height:
+            during = self._switch(index, stale, old, new, changed, removed["id"], lease)
+            self._write(index, period, changed, removed["id"], lease)
             self.records.write(period.idsite, index, known, gone)
             lease.check()
             self.site.show(during, Seen(index))
         else:
             self.records.write(period.idsite, index, known, gone)
-        inserted = both.height - both.join(old, on="id", how="semi").height
-        updated = changed.height - inserted
-        return IndexReport(inserted, updated, period.documents.height - changed.height, len(removed))
+        done = (changed.join(old, on="id", how="anti"), changed.join(old, on="id", how="semi"), removed)
+        counted = (
+            f.group_by("date").len(name) for name, f in zip(("inserted", "updated", "removed"), done, strict=True)
+        )
+        return pl.concat([pl.DataFrame(schema=CHANGES), *counted], how="diagonal_relaxed").group_by("date").sum()
 
     def ready(self, idsite: int, lease: Lease) -> str:
         """The site's index, seen whole: made if there is none, mended if a writer died; others are swept away."""
@@ -139,15 +144,16 @@ class Writer:
         return {d: r for d, r in believed.items() if d >= period.start or (r is not None and r.grain == "month")}
 
     def _old(self, index: str, stale: list[date], present: dict[date, Record | None]) -> pl.DataFrame:
-        """HASHES of the documents that the stale dates have; no hash where only the id is known."""
+        """HASHES and date of the documents that the stale dates have; no hash where only the id is known."""
         believed = [d for d in stale if present.get(d) is not None]
         unknown = [d for d in stale if d in present and present[d] is None]
-        frames = [r.hashes for r in self.records.read(index, believed, hashes=True).values()]
+        known = {d: r.hashes for d, r in self.records.read(index, believed, hashes=True).items()}
         view = View(self.site.http, index)
         for day in unknown:
             found = questions.ids(view, Selection(start=day, end=day))
-            frames.append(found.select("id", hash=pl.lit(None, pl.Int64)))
-        return pl.concat([pl.DataFrame(schema=HASHES), *frames])
+            known[day] = found.select("id", hash=pl.lit(None, pl.Int64))
+        frames = [hashes.with_columns(date=pl.lit(day)) for day, hashes in known.items()]
+        return pl.concat([pl.DataFrame(schema={**HASHES, "date": pl.Date}), *frames])
 
     def _switch(
         self, index: str, stale: list[date], old: pl.DataFrame, new: pl.DataFrame, changed: pl.DataFrame,
