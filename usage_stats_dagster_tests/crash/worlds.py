@@ -62,6 +62,11 @@ def settle(folder: Path, *, grain: str = "day", seconds: int = 30, store_ips: bo
     (folder / "usage_stats.toml").write_text(SETTINGS.format(**values))
 
 
+def other_rules(folder: Path, n: int) -> None:
+    """Settings of the n-th time: each day's tables differ from those of the time before."""
+    settle(folder, seconds=9 if n % 2 else 30, store_ips=bool(n % 2))
+
+
 def log(folder: Path, name: str, lines: Iterable[str], site: int = 1) -> None:
     """Writes a log of a site."""
     path = folder / "logs" / str(site) / name
