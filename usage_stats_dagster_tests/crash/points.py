@@ -47,6 +47,7 @@ def compiler() -> str | None:
 def library(folder: Path) -> Path:
     """The compiled `points.c`, made in the folder."""
     made = folder / "points.so"
+    folder.mkdir(parents=True, exist_ok=True)
     if not made.exists():
         subprocess.run([str(compiler()), "-shared", "-fPIC", "-O1", "-o", str(made), str(SOURCE), "-ldl"], check=True)
     return made

@@ -18,7 +18,7 @@ from usage_stats_dagster_tests.crash.worlds import FIRST, SECOND
 
 pytestmark = pytest.mark.services
 
-SAMPLES = {"two_sites": 12, "late_log": 14, "day_to_month": 14}
+SAMPLES = {"two_sites": 12, "late_log": 11, "day_to_month": 9}
 
 
 @pytest.mark.parametrize("world", SAMPLES)
@@ -29,11 +29,8 @@ def test_killed_at_points_of_the_run_and_run_again(world: str, service_workers: 
     assert len(tried) == SAMPLES[world] + 1
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_killed_twice_at_random_calls(
-    seed: int, service_workers: Helpers, place: dict[str, str], tmp_path: Path
-) -> None:
-    assert not kill_at_calls(service_workers, tmp_path, seed, place)
+def test_killed_twice_at_random_calls(service_workers: Helpers, place: dict[str, str], tmp_path: Path) -> None:
+    assert not kill_at_calls(service_workers, tmp_path, 0, place)
 
 
 def test_killed_at_random_moments(service_workers: Helpers, place: dict[str, str], tmp_path: Path) -> None:

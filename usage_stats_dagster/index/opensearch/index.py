@@ -26,7 +26,7 @@ from usage_stats_dagster.index.nearest import nearest
 from usage_stats_dagster.index.opensearch import questions
 from usage_stats_dagster.index.opensearch.bulk import Bulk
 from usage_stats_dagster.index.opensearch.http import IndexAnswerError, OpenSearchHttp
-from usage_stats_dagster.index.opensearch.lease import Lease
+from usage_stats_dagster.index.opensearch.lease import Lease, end_of_the_dead
 from usage_stats_dagster.index.opensearch.rebuild import rebuild
 from usage_stats_dagster.index.opensearch.records import Records
 from usage_stats_dagster.index.opensearch.replace import Period, Writer
@@ -48,6 +48,7 @@ class OpenSearchIndex:
         self._records = Records(self.http, self._state)
         self._lock = threading.Lock()
         self._is_ready = False
+        self._looked_for_the_dead: set[int] = set()
 
     def close(self) -> None:
         """As DocumentIndex.close."""
@@ -69,6 +70,9 @@ class OpenSearchIndex:
         period = Period(idsite, start, end, grain, documents)
         writer = self._writer(idsite)
         if writer.is_as_wanted(period):
+            if idsite not in self._looked_for_the_dead:  # killed when all was written but the end of its lease
+                self._looked_for_the_dead.add(idsite)
+                end_of_the_dead(self.http, self._state, idsite)
             return IndexReport(unchanged=documents.height)
         with self._leased(idsite) as lease:
             return writer.replace(period, lease)
