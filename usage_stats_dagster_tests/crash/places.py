@@ -28,7 +28,8 @@ from usage_stats_dagster.index.opensearch.index import OpenSearchIndex
 from usage_stats_dagster.lake import s3 as lake_s3
 from usage_stats_dagster.lake import s3_upload
 from usage_stats_dagster.settings import IndexSection
-from usage_stats_dagster_tests.crash.states import State, documents_of, state_of
+from usage_stats_dagster_tests.crash.states import LAKE, State, documents_of, state_of
+from usage_stats_dagster_tests.crash.worlds import INDEX
 from usage_stats_dagster_tests.opensearch_server import call
 from usage_stats_dagster_tests.s3_proxy import Request, proxy_to
 from usage_stats_dagster_tests.s3_server import S3Server
@@ -280,6 +281,20 @@ class Place:
             self.bucket.put_back({"objects": {}, "uploads": []})
         if self.indices is not None:
             self.indices.put_back([])
+
+    def lose(self, folder: Path, what: str) -> None:
+        """A table of the lake is gone, or the index."""
+        if what == INDEX and self.indices is not None:
+            self.indices.put_back([])
+        elif what == INDEX:
+            for path in (folder / "data").glob("index.db*"):
+                path.unlink()
+        elif self.bucket is not None:
+            kept = self.bucket.kept()
+            left = {k: v for k, v in kept["objects"].items() if not k.startswith(f"{what}/")}
+            self.bucket.put_back({**kept, "objects": left})
+        else:
+            shutil.rmtree(folder / LAKE / what)
 
     def time_passes(self) -> None:
         """As long as a dead process's lease lasts."""

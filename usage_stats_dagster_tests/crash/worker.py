@@ -58,6 +58,8 @@ class Worker:
             with inside(folder):
                 one_run(None)
         w.change(folder)
+        for what in w.loses:
+            self.place.lose(folder, what)
         old = self.place.state(folder)
         self.place.keep(folder, Path(start))
         with inside(folder):
