@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import tomllib
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -362,11 +362,36 @@ class Settings(BaseSettings):
 
     def day_start(self, day: date) -> datetime:
         """Midnight that opens the day in the platform's zone, as UTC."""
-        return datetime.combine(day, time(), tzinfo=self.zone).astimezone(UTC)
+        return day_start(self.platform.time_zone, day)
+
+    def has_day(self, day: date) -> bool:
+        """Whether there is such a day in the platform's zone: Pacific/Apia had no 30 December 2011."""
+        return self.day_after(self.day_before(day)) == day
+
+    def day_after(self, day: date) -> date:
+        """The next day that there is in the platform's zone."""
+        return _next_day(self.platform.time_zone, day, 1)
+
+    def day_before(self, day: date) -> date:
+        """The day before, of those that there are."""
+        return _next_day(self.platform.time_zone, day, -1)
 
     def today(self) -> date:
         """Today in the platform's zone: the last day that has a partition."""
         return datetime.now(self.zone).date()
+
+
+def day_start(zone: str, day: date) -> datetime:
+    """Midnight that opens the day in the zone, as UTC."""
+    return datetime.combine(day, time(), tzinfo=ZoneInfo(zone)).astimezone(UTC)
+
+
+@lru_cache(maxsize=100_000)
+def _next_day(zone: str, day: date, step: int) -> date:
+    found = day + timedelta(step)
+    while day_start(zone, found) == day_start(zone, found + timedelta(1)):
+        found += timedelta(step)
+    return found
 
 
 def config_path() -> Path | None:

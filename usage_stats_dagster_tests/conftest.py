@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 REQUIRED = "USAGE_STATS_REQUIRE_SERVICES"
 """Set in CI: a test of a real service that skips there has failed."""
 
+settings.register_profile("fixed", derandomize=True)
+settings.load_profile("fixed")
+"""Every property test tries the same cases each time: CI does not fail by chance. `make soak` draws fresh ones."""
+
 settings.register_profile("mutations", phases=[Phase.explicit, Phase.generate])
 """For `mutations.py`: stop at the first failure, don't make it smaller."""
 

@@ -157,8 +157,8 @@ def section(url: str, prefix: str | None = None, **options: Any) -> IndexSection
 
 
 def call(url: str, method: str, path: str, body: Any = None) -> Any:
-    """A plain request, as any other program makes it: JSON in, JSON out."""
-    data = None if body is None else json.dumps(body).encode()
+    """A plain request, as any other program makes it: JSON in (text as it is), JSON out."""
+    data = None if body is None else (body if isinstance(body, str) else json.dumps(body)).encode()
     request = urllib.request.Request(url + path, data, {"content-type": "application/json"}, method=method)
     with urllib.request.urlopen(request, timeout=60) as answer:
         return json.loads(answer.read())

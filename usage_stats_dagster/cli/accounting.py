@@ -28,6 +28,9 @@ from usage_stats_dagster.cli.reads import parse_sites
 _RULES_SHOWN = 8
 """Rules of robots that a table for people names."""
 
+_SUMS_TOLD = 3
+"""Open sums that the error names; the answer has all."""
+
 _TEXT_SHOWN = 100
 """Characters of an example."""
 
@@ -81,7 +84,15 @@ def account_command(
                 typer.echo()
                 emit(_few(found, table), title="The first of each drop", note=note)
         if not result.closes:
-            fail("the accounting does not close: " + "; ".join(result.open_sums), as_json=format is Format.json)
+            fail(_open(result.open_sums), as_json=format is Format.json)
+
+
+def _open(sums: list[str]) -> str:
+    """The error: the first sums, and the way out."""
+    more = f"; and {len(sums) - _SUMS_TOLD:,} more" if len(sums) > _SUMS_TOLD else ""
+    told = "; ".join(sums[:_SUMS_TOLD])
+    way_out = "" if "doctor" in told else ": `usage-stats doctor` names what is damaged and how to mend it"
+    return f"the accounting does not close: {told}{more}{way_out}"
 
 
 def _for_people(table: pl.DataFrame) -> pl.DataFrame:

@@ -55,8 +55,33 @@ def show_stale(
     table = stretches(days)
     if not table["gone"].count():
         table = table.drop("gone")
-    note = f"{days.height:,} site-day{'s' if days.height > 1 else ''}; `usage-stats diff` says what a re-run would change, `usage-stats run --stale` does it"
-    emit(table, format, title="Stale days", out=output, note=note)
+    notes = [
+        f"{_days(days.height)}; `usage-stats diff` says what a re-run would change, `usage-stats run --stale` does it"
+    ]
+    if gone := days["gone"].count():
+        notes.append(
+            f"{_days(gone)} with a log (`gone`) that would have to be read again and is not there any more: put it back; "
+            "without it the day keeps its hits as they were imported, and stays stale"
+        )
+    if waiting := _that_wait(ws, days):
+        notes.append(
+            f"{_days(waiting)} without all logs, and with the old figures till these come: `usage-stats status` says which, "
+            "`usage-stats day partial` or `day lost` goes on without"
+        )
+    emit(table, format, title="Stale days", out=output, note="\n".join(notes))
+
+
+def _days(n: int) -> str:
+    return f"{n:,} site-day{'s' if n != 1 else ''}"
+
+
+def _that_wait(ws: Workspace, days: pl.DataFrame) -> int:
+    """How many of the days no run makes now: their logs are not all there."""
+    from usage_stats_dagster.pipeline.status import goes_on  # noqa: PLC0415
+
+    stale = set(days.select("idsite", "day").iter_rows())
+    rows = ws.ledger.statuses(sorted({s for s, _ in stale}), days["day"].min(), days["day"].max())  # type: ignore[arg-type]
+    return sum(1 for r in rows if (r["idsite"], r["day"]) in stale and not goes_on(r))
 
 
 class By(StrEnum):

@@ -108,7 +108,7 @@ def run_graph(ws: Workspace, *, first: date | None, last: date | None, sites: li
         done += days
     else:
         import_logs(ws, sites=sites)
-    window = (first - timedelta(1), last) if first is not None and last is not None else (None, None)
+    window = (ws.settings.day_before(first), last) if first is not None and last is not None else (None, None)
     for _ in range(MAX_ROUNDS):
         due = sorted({d for _, d in status.days_to_run(ws, sites, window) if d <= ws.settings.today()})
         if not due:

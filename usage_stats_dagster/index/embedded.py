@@ -28,12 +28,12 @@ from usage_stats_dagster.index.interface import (
     Selection,
     check_period,
     check_replacement,
-    month_start,
 )
 from usage_stats_dagster.index.nearest import nearest
 from usage_stats_dagster.index.rebuilt import not_told, rebuilt
 from usage_stats_dagster.index.source import content_hashes, hashed
 from usage_stats_dagster.index.sqlite_file import connect, explained, transaction
+from usage_stats_dagster.index.wanted import NOT_BELIEVED, Wanted
 from usage_stats_dagster.schemas import DOCUMENTS, METRICS
 
 _DOCUMENT_COLUMNS = (
@@ -106,7 +106,7 @@ class EmbeddedIndex:
         everything = pl.concat(checked)
         everything = hashed(everything)
         heights = [documents.height for documents in checked]
-        wanted = [_Wanted(r, new) for r, new in zip(replacements, _cut(everything, heights), strict=True)]
+        wanted = [Wanted(r, new) for r, new in zip(replacements, _cut(everything, heights), strict=True)]
         with self._transaction("DEFERRED") as db:
             stale = {n for n, w in enumerate(wanted) if w.present(db) != w.periods}
         reports = [IndexReport(unchanged=w.new.height) for w in wanted]
@@ -196,32 +196,12 @@ class EmbeddedIndex:
         return rebuilt(documents, nested, kept)
 
 
-class _Wanted:
-    """What a site's period shall hold: documents (`hash` among their columns), and grain and content hash by date."""
-
-    def __init__(self, r: Replacement, new: pl.DataFrame) -> None:
-        self.idsite, self.new = r.idsite, new
-        hashes = {questions.as_number(d): h for d, h in content_hashes(new).items()}
-        self.periods = {n: (str(r.grain), h) for n, h in hashes.items()}
-        # A month's document lies on the month's first day, before a period that starts within the month.
-        first = questions.as_number(month_start(r.start))
-        self._span = (r.idsite, first, questions.as_number(r.end), questions.as_number(r.start))
-
-    def present(self, db: sqlite3.Connection) -> dict[int, tuple[str, str]]:
-        """Grain and content hash of the site's dates from start to end, and of monthly ones from the month's first day on."""
-        rows = db.execute(
-            "SELECT date, grain, content_hash FROM periods WHERE idsite = ? AND date BETWEEN ? AND ? AND (date >= ? OR grain = 'month')",
-            self._span,
-        )
-        return {number: (grain, content_hash) for number, grain, content_hash in rows}
-
-
 def _cut(frame: pl.DataFrame, heights: list[int]) -> list[pl.DataFrame]:
     ends = list(accumulate(heights, initial=0))
     return [frame[a:b] for a, b in pairwise(ends)]
 
 
-def _replace(db: sqlite3.Connection, wanted: _Wanted, inserts: list[pl.DataFrame]) -> IndexReport:
+def _replace(db: sqlite3.Connection, wanted: Wanted, inserts: list[pl.DataFrame]) -> IndexReport:
     """Makes the period hold what is wanted, but for the documents that it adds to `inserts`."""
     present, idsite = wanted.present(db), wanted.idsite
     report = IndexReport()
@@ -229,7 +209,8 @@ def _replace(db: sqlite3.Connection, wanted: _Wanted, inserts: list[pl.DataFrame
     fresh = wanted.new.with_columns(date=questions.number_of("date"))
     for number in stale:
         of_date = fresh.filter(pl.col("date") == number)
-        report = _add(report, _replace_date(db, idsite, number, of_date, inserts))
+        anew = number in present and present[number][1] == NOT_BELIEVED
+        report = _add(report, _replace_date(db, idsite, number, of_date, inserts, anew=anew))
         if number in wanted.periods:
             db.execute(
                 "INSERT INTO periods VALUES (?, ?, ?, ?, ?)",
@@ -240,11 +221,17 @@ def _replace(db: sqlite3.Connection, wanted: _Wanted, inserts: list[pl.DataFrame
 
 
 def _replace_date(
-    db: sqlite3.Connection, idsite: int, number: int, new: pl.DataFrame, inserts: list[pl.DataFrame]
+    db: sqlite3.Connection,
+    idsite: int,
+    number: int,
+    new: pl.DataFrame,
+    inserts: list[pl.DataFrame],
+    *,
+    anew: bool = False,
 ) -> IndexReport:
     """Make `new` (schemas.DOCUMENTS, `date` as number, `hash`) the site's documents of that date; drops its period's row.
 
-    What is to be inserted is added to `inserts`.
+    What is to be inserted is added to `inserts`. With `anew`, also documents that say of themselves that they are as wanted.
     """
     db.execute(f"DELETE FROM periods WHERE {_BY_DATE}", (idsite, number))  # noqa: S608
     rows = db.execute(
@@ -256,7 +243,7 @@ def _replace_date(
         return IndexReport(inserted=new.height)
     old = pl.DataFrame(rows, {"document": pl.Int64, "id": pl.String, "old_hash": pl.Int64}, orient="row")
     kept = old.join(new.select("id", "hash"), on="id", how="left")
-    same = kept.filter(pl.col("old_hash") == pl.col("hash"))
+    same = kept.clear() if anew else kept.filter(pl.col("old_hash") == pl.col("hash"))
     removed = int(kept["hash"].null_count())
     _delete(db, kept.join(same, on="id", how="anti")["document"].to_list())
     inserts.append(new.join(same, on="id", how="anti"))

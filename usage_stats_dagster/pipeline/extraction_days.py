@@ -272,7 +272,7 @@ def _of_day(frame: pl.DataFrame, k: int) -> pl.DataFrame:
 
 def period_of(ws: Workspace, idsite: int, day: date) -> Period:
     """The site's day, from midnight to midnight in the platform's zone."""
-    return Period(idsite, ws.settings.day_start(day), ws.settings.day_start(day + timedelta(1)))
+    return Period(idsite, ws.settings.day_start(day), ws.settings.day_start(ws.settings.day_after(day)))
 
 
 def hash_of(control: Control) -> str:

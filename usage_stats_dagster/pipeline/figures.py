@@ -133,14 +133,14 @@ def _count_together(ws: Workspace, stale: Sequence[_Stale]) -> list[Metrics]:
     visits = numbered(rows_together(ws, VISITS, of_visits, VISIT_COLUMNS), SITE_DAY, [m.rows for m in of_visits])
     seconds = timedelta(seconds=ws.settings.rules.double_click_seconds)
     numbers = {(s.site.id, s.day): k for k, s in enumerate(stale)}
-    before = {key: numbers.get((key[0], key[1] - timedelta(1))) for key in numbers}
+    before = {key: numbers.get((key[0], ws.settings.day_before(key[1]))) for key in numbers}
     # The first seconds of a day whose day before is of the batch too: they are read already.
     ends = pl.Series([ws.settings.day_start(s.day) + seconds for s in stale], dtype=UTC_TIME)
     of_day_before = pl.Series(SITE_DAY, list(before.values()), dtype=pl.Int32)
     head = events.filter(pl.col("server_time") <= ends.gather(events[SITE_DAY]))
     tails = [head.with_columns(of_day_before.gather(head[SITE_DAY])).drop_nulls(SITE_DAY)]
     for k, s in enumerate(stale):
-        after = (s.site.id, s.day + timedelta(1))
+        after = (s.site.id, ws.settings.day_after(s.day))
         if s.inputs["tail"] and after not in numbers:
             end = ws.settings.day_start(after[1]) + seconds
             tail = ws.lake.scan(EVENTS, [after]).select(EVENT_COLUMNS).filter(pl.col("server_time") <= end).collect()
@@ -268,7 +268,7 @@ def _documents_of_matomo(ws: Workspace, source: _Source) -> tuple[pl.DataFrame, 
 
 def tail_of(ws: Workspace, idsite: int, day: date) -> str:
     """The hash of the next day's first events, as they are in the lake now; empty when the day is not there."""
-    nxt = ws.lake.manifest(EVENTS, idsite, day + timedelta(1))
+    nxt = ws.lake.manifest(EVENTS, idsite, ws.settings.day_after(day))
     return str(nxt.counts["head_hash"]) if nxt is not None else ""
 
 
@@ -291,12 +291,13 @@ def _visits(ws: Workspace, idsite: int, day: date) -> Manifest:
 def _buckets(ws: Workspace, of: _Stale) -> Iterator[Bucket]:
     idsite, day = of.site.id, of.day
     seconds = timedelta(seconds=ws.settings.rules.double_click_seconds)
-    after = ws.settings.day_start(day + timedelta(1))
+    following = ws.settings.day_after(day)
+    after = ws.settings.day_start(following)
     edges = list(pairwise(shares(of.events.rows, BUCKET_EVENTS)))
     for k, (low, high) in enumerate(edges):
         events = ws.lake.scan(EVENTS, [(idsite, day)])
         visits = ws.lake.scan(VISITS, [(idsite, day)])
-        tail = ws.lake.scan(EVENTS, [(idsite, day + timedelta(1))]).filter(pl.col("server_time") <= after + seconds)
+        tail = ws.lake.scan(EVENTS, [(idsite, following)]).filter(pl.col("server_time") <= after + seconds)
         if len(edges) > 1:
             of_bucket = pl.col("idvisitor") >= f"{low:016x}"
             if k < len(edges) - 1:

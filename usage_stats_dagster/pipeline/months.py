@@ -121,11 +121,11 @@ def _by_day(ws: Workspace, site: Site, days: Sequence[date], events: pl.DataFram
     ]
     seconds = timedelta(seconds=ws.settings.rules.double_click_seconds)
     place = {d: k for k, d in enumerate(days)}
-    before = pl.Series(SITE_DAY, [place.get(d - timedelta(1)) for d in days], dtype=pl.Int32)
+    before = pl.Series(SITE_DAY, [place.get(ws.settings.day_before(d)) for d in days], dtype=pl.Int32)
     head = numbered.filter(pl.col("server_time") <= starts.gather(numbered[SITE_DAY]) + seconds)
     tails = [head.with_columns(before.gather(head[SITE_DAY])).drop_nulls(SITE_DAY).lazy()]
     for d, k in place.items():
-        if d + timedelta(1) not in place:
+        if ws.settings.day_after(d) not in place:
             after = tail.lazy() if d == days[-1] else _tail(ws, site, d).select(EVENT_COLUMNS)
             of_them = after.filter(pl.col("idvisitor").is_in(events["idvisitor"].unique().implode()))
             tails.append(of_them.with_columns(pl.lit(k, pl.Int32).alias(SITE_DAY)))
@@ -184,6 +184,6 @@ def _last_read(visits: pl.LazyFrame, ids: pl.Series | None = None) -> pl.LazyFra
 
 def _tail(ws: Workspace, site: Site, day: date) -> pl.LazyFrame:
     """The events of the first seconds after the day."""
-    after = day + timedelta(1)
+    after = ws.settings.day_after(day)
     end = ws.settings.day_start(after) + timedelta(seconds=ws.settings.rules.double_click_seconds)
     return ws.lake.scan(EVENTS, [(site.id, after)]).filter(pl.col("server_time") <= end)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 
 from usage_stats_dagster.ledger.tables import LogStatus
 from usage_stats_dagster.logs.discover import FoundLog
@@ -60,7 +60,7 @@ def plan(ws: Workspace) -> Plan:
             marks[day].append(mark)
             why[day].append(f"new or changed log {f.path.name}")
     for idsite, day in status.days_to_run(ws):
-        row, nxt = ws.ledger.status(idsite, day), ws.ledger.status(idsite, day + timedelta(1))
+        row, nxt = ws.ledger.status(idsite, day), ws.ledger.status(idsite, ws.settings.day_after(day))
         marks[day].append(fingerprint(idsite, row["inputs_hash"] if row else "", nxt["head_hash"] if nxt else ""))
         why[day].append(
             f"site {idsite} has logs that its figures don't have yet, or the next day's first seconds changed"

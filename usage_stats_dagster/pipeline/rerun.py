@@ -7,7 +7,7 @@ in `defs/run.py`, whichever the caller hands in).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import date, timedelta
+from datetime import date
 
 from usage_stats_dagster.pipeline import status
 from usage_stats_dagster.pipeline.imports import import_logs
@@ -42,8 +42,8 @@ def run_stale(
         done.update(days)
     chosen = stale["idsite"].unique().sort().to_list()
     days = stale["day"].sort().to_list()
-    until = days[-1] + timedelta(1)
-    window = (days[0] - timedelta(1), min(until, last) if last else until)
+    until = ws.settings.day_after(days[-1])
+    window = (ws.settings.day_before(days[0]), min(until, last) if last else until)
     for _ in range(MAX_ROUNDS):
         due = status.days_to_run(ws, chosen, window)
         if not due:

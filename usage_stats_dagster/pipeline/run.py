@@ -55,7 +55,7 @@ def run(
         days = [first + timedelta(k) for k in range((last - first).days + 1)]
         report.stages += run_days(ws, days, sites)
     for _ in range(MAX_ROUNDS):
-        window = (first - timedelta(1), last) if first is not None and last is not None else (None, None)
+        window = (ws.settings.day_before(first), last) if first is not None and last is not None else (None, None)
         due = sorted({d for _, d in status.days_to_run(ws, sites, window)})
         if not due:
             break

@@ -9,9 +9,9 @@ all days, and one manifest a version has its parts.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from datetime import date
-from pathlib import Path
 
 import orjson
 import polars as pl
@@ -154,16 +154,33 @@ def _log_parts(ws: Workspace, row: dict[str, object]) -> Parts:
     return parts
 
 
+class _Folders:
+    """Which paths there are, by listing each folder once: a hundred thousand logs of one are not asked for one by one."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, set[str]] = {}
+
+    def __contains__(self, path: str) -> bool:
+        folder, name = os.path.split(path)
+        if folder not in self._names:
+            try:
+                with os.scandir(folder or ".") as found:
+                    self._names[folder] = {entry.name for entry in found}
+            except OSError:
+                self._names[folder] = set()
+        return name in self._names[folder]
+
+
 def _gone(ws: Workspace, imports: pl.DataFrame) -> pl.DataFrame:
     """idsite, day, gone: a log of the day that must be read again and is at none of its paths any more."""
-    missing = []
+    missing, there = [], _Folders()
     for (idsite,), logs in imports.unique(["idsite", "identity"]).partition_by("idsite", as_dict=True).items():
         elsewhere: dict[str, list[str]] = {}
-        absent = [(i, p) for i, p in logs.select("identity", "path").iter_rows() if not Path(p).exists()]
+        absent = [(i, p) for i, p in logs.select("identity", "path").iter_rows() if p not in there]
         if absent:  # renamed, as rotation does?
             for path, known in ws.ledger.paths(idsite).items():
                 elsewhere.setdefault(known["identity"], []).append(path)
-        missing += [(idsite, i, p) for i, p in absent if not any(Path(o).exists() for o in elsewhere.get(i, []))]
+        missing += [(idsite, i, p) for i, p in absent if not any(o in there for o in elsewhere.get(i, []))]
     schema = {"idsite": pl.Int32, "identity": pl.String, "gone": pl.String}
     found = imports.join(pl.DataFrame(missing, schema=schema, orient="row"), on=["idsite", "identity"])
     return found.group_by("idsite", "day").agg(pl.col("gone").min())

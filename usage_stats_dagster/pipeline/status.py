@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import polars as pl
@@ -189,13 +189,13 @@ def days_to_run(
     """Site-days that go on and whose indexed figures are not of today's logs, and those that nobody has looked at since
     their logs were imported (a process died in between). Reads the ledger only."""
     first, last = window
-    rows = ws.ledger.statuses(sites, first, last + timedelta(1) if last else None)
+    rows = ws.ledger.statuses(sites, first, ws.settings.day_after(last) if last else None)
     by_key = {(r["idsite"], r["day"]): r for r in rows}
     return [
         (s, d)
         for (s, d), r in by_key.items()
         if (last is None or d <= last)
-        and ((goes_on(r) and not is_current(r, by_key.get((s, d + timedelta(1))))) or is_unrefreshed(r))
+        and ((goes_on(r) and not is_current(r, by_key.get((s, ws.settings.day_after(d))))) or is_unrefreshed(r))
     ]
 
 

@@ -87,7 +87,7 @@ def look(
             last,
             today=today,
             late_days=rules.late_days,
-            expected=lambda s, d: ws.settings.site(s).expected_files(d),
+            expected=lambda s, d: ws.settings.site(s).expected_files(d) if ws.settings.has_day(d) else 0,
         )
         found += [f for f in late if f.day in wanted]
     if "missing_hour" in kinds:

@@ -39,15 +39,21 @@ def prepare(workers: Helpers, world: str, folder: Path) -> Prepared:
 
 
 def killed_everywhere(
-    workers: Helpers, made: Prepared, folder: Path, *, every_call: bool = False
+    workers: Helpers, made: Prepared, folder: Path, *, every_call: bool = False, sample: int | None = None
 ) -> Iterator[tuple[str, list[str]]]:
-    """For every state that a kill can leave: where, and what is wrong with it or after the next run (nothing, it should be)."""
+    """For every state that a kill can leave: where, and what is wrong with it or after the next run (nothing, it should be).
+
+    With `sample`, for so many of them, spread over the run.
+    """
     copied = workers.do(
         "copies", world=made.world, start=str(made.start), into=str(folder / "copies"), every_call=every_call
     )
     yield "undisturbed", state_from(copied["state"]).differences(made.new)
-    orders = [{"world": made.world, "copy": copy} for _, copy in copied["copies"]]
-    for (where, _), found in zip(copied["copies"], workers.each("recover", orders), strict=True):
+    copies = copied["copies"]
+    if sample is not None and sample < len(copies):
+        copies = [copies[n * len(copies) // sample] for n in range(sample)]
+    orders = [{"world": made.world, "copy": copy} for _, copy in copies]
+    for (where, _), found in zip(copies, workers.each("recover", orders), strict=True):
         yield where, faults_of(found, made)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,9 @@ from types import TracebackType
 
 import xxhash
 
+from usage_stats_dagster.lake.storage import TEMPORARY_SUFFIX
+from usage_stats_dagster_tests.crash.places import Place
+
 SOURCE = Path(__file__).with_name("points.c")
 GO_ON, HALF = 0, -1
 
@@ -31,6 +35,8 @@ Handler = Callable[[str, str, bool], int]
 
 _FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int)
 _NEEDS_ROOM = ("write", "commit", "create", "mkdir")
+_NUMBERED = re.compile(r"\.\d+-[0-9a-f]+(?=\.tmp$)")
+_WAL_HEADER, _FRAME_HEADER = 32, 24
 
 
 def compiler() -> str | None:
@@ -41,6 +47,7 @@ def compiler() -> str | None:
 def library(folder: Path) -> Path:
     """The compiled `points.c`, made in the folder."""
     made = folder / "points.so"
+    folder.mkdir(parents=True, exist_ok=True)
     if not made.exists():
         subprocess.run([str(compiler()), "-shared", "-fPIC", "-O1", "-o", str(made), str(SOURCE), "-ldl"], check=True)
     return made
@@ -81,6 +88,14 @@ class Points:
         if answer > 0 and phase == 0:
             self._lock.release()
         return answer
+
+    def request(self, what: str, path: str) -> None:
+        """A server is about to get a request that changes something: a point too."""
+        with self._lock:
+            try:
+                self._handler(what, path, False)
+            except BaseException as e:  # must not be lost in the proxy's thread
+                self.error = self.error or e
 
     def __enter__(self) -> Points:
         _loaded().points_start(self._function, os.fsencode(self._folder), int(self._sockets))
@@ -154,24 +169,48 @@ def failing(at: int, code: int = errno.ENOSPC, *, half: bool = False) -> Handler
     return handler
 
 
-def tree_hash(folder: Path) -> str:
-    """A hash over all files below the folder and their bytes, but for what SQLite makes anew when it opens a file."""
+def tree_hash(folder: Path, *, every_byte: bool = False) -> str:
+    """A hash over all files below the folder, but for what SQLite makes anew when it opens a file.
+
+    Without `every_byte`, equal also for states that no next run tells apart: a temporary file counts by its name without
+    number, since it is removed unread; SQLite's log up to the last whole transaction; the writer's lock as named or empty.
+    """
     digest = xxhash.xxh3_128()
     for base, folders, files in os.walk(folder):
         folders.sort()
         digest.update(f"{os.path.relpath(base, folder)}\0".encode())
-        for name in sorted(files):
-            if not name.endswith("-shm"):
-                digest.update(f"{name}\0".encode())
-                digest.update((Path(base) / name).read_bytes())
+        for name in sorted(n for n in files if not n.endswith("-shm")):
+            data = (Path(base) / name).read_bytes()
+            named, counted = (name, data) if every_byte else _as_the_next_run_sees_it(name, data)
+            digest.update(f"{named}\0".encode())
+            digest.update(counted)
     return digest.hexdigest()
 
 
-class Copies:
-    """A handler that copies the folder at every point, once for each different state."""
+def _as_the_next_run_sees_it(name: str, data: bytes) -> tuple[str, bytes]:
+    if name.endswith(TEMPORARY_SUFFIX):
+        return _NUMBERED.sub("", name), b""
+    if name.endswith("-wal"):
+        return name, data[: _committed(data)]
+    return (name, data[:1]) if name == "writer.lock" else (name, data)
 
-    def __init__(self, folder: Path, into: Path, *, every_call: bool = False) -> None:
-        self._folder, self._into = folder, into
+
+def _committed(log: bytes) -> int:
+    """Bytes of SQLite's log up to the end of its last whole transaction: the frame that says how large the file then is."""
+    if len(log) < _WAL_HEADER:
+        return 0
+    frame, end = _FRAME_HEADER + int.from_bytes(log[8:12]), 0
+    for start in range(_WAL_HEADER, len(log) - frame + 1, frame):
+        if int.from_bytes(log[start + 4 : start + 8]):
+            end = start + frame
+    return end
+
+
+class Copies:
+    """A handler that copies the world at every point, once for each different state."""
+
+    def __init__(self, place: Place, folder: Path, into: Path, *, every_call: bool = False) -> None:
+        self._place, self._folder, self._into = place, folder, into
         self._every_call = every_call
         self._points = Distinct(every_call=every_call)
         self._seen: set[str] = set()
@@ -185,14 +224,15 @@ class Copies:
         halves = what == "write" and (self._every_call or ".db" not in path)
         if is_half or not halves or self._every_call:
             self.points += 1
-            name = f"{'half of ' if is_half else 'before '}{self._points.number}: {what} "
-            self._copy(name + os.path.relpath(path, self._folder))
+            shown = os.path.relpath(path, self._folder) if path.startswith(f"{self._folder}/") else path
+            self._copy(f"{'half of ' if is_half else 'before '}{self._points.number}: {what} {shown}")
         return HALF if halves and not is_half else GO_ON
 
     def _copy(self, name: str) -> None:
-        mark = tree_hash(self._folder)
+        elsewhere = self._place.elsewhere()
+        mark = f"{tree_hash(self._folder, every_byte=self._every_call)} {xxhash.xxh3_128_hexdigest(elsewhere)}"
         if mark not in self._seen:
             self._seen.add(mark)
             copy = self._into / f"{len(self.made):04}"
-            shutil.copytree(self._folder, copy)
+            self._place.keep(self._folder, copy, elsewhere)
             self.made.append((name, copy))

@@ -14,7 +14,7 @@ from pathlib import Path
 import xxhash
 
 from usage_stats_dagster.index.embedded import EmbeddedIndex
-from usage_stats_dagster.index.interface import IndexFileError
+from usage_stats_dagster.index.interface import DocumentIndex, IndexFileError
 from usage_stats_dagster.lake.writer import TEMPORARY_SUFFIX
 
 LAKE, LEDGER, INDEX = "data/lake", "data/ledger.db", "data/index.db"
@@ -99,15 +99,20 @@ def _rows(rows: Iterable[sqlite3.Row], logs: dict[int, str]) -> Iterable[str]:
 
 
 def index_of(path: Path) -> dict[Day, str]:
-    """Hash of the documents of each site and date of the embedded index; nothing where there is none yet."""
+    """`documents_of` the embedded index; nothing where there is none yet."""
     try:
         with EmbeddedIndex(path, create=False) as index:
-            rows = index.sources()
-            sums = index.by_site(by="day")
+            return documents_of(index)
     except IndexFileError as e:
         if "there is no index" not in str(e):
             raise
         return {}
+
+
+def documents_of(index: DocumentIndex) -> dict[Day, str]:
+    """Hash of the documents of each site and date of an index, as its readers see them."""
+    rows = index.sources()
+    sums = index.by_site(by="day")
     digests: dict[Day, xxhash.xxh3_128] = {}
     for idsite, day, ident, source in rows.iter_rows():
         digests.setdefault((idsite, str(day)), xxhash.xxh3_128()).update(f"{ident}\0{source}\0".encode())

@@ -14,8 +14,8 @@ import pytest
 
 from usage_stats_dagster_tests.crash.cases import faults_of, prepare
 from usage_stats_dagster_tests.crash.commands import usage_stats
+from usage_stats_dagster_tests.crash.places import replace_tree
 from usage_stats_dagster_tests.crash.states import state_of
-from usage_stats_dagster_tests.crash.worker import replace_tree
 from usage_stats_dagster_tests.crash.workers import Helpers
 
 POINTS = 58

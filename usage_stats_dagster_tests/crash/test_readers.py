@@ -17,7 +17,7 @@ TIMES = 10
 def test_a_reader_sees_the_old_day_or_the_new_one(workers: Helpers, tmp_path: Path) -> None:
     made = prepare(workers, "other_rules", tmp_path)
     world = tmp_path / "flipped" / "world"
-    with_two_states = workers.do("flip", world=str(world), start=str(made.start), times=0)
+    with_two_states = workers.do("flip", folder=str(world), start=str(made.start), times=0)
     first, second = (dict(s["lake"]) for s in with_two_states["states"])
     assert first.keys() == second.keys()
     assert {k.split("/")[0] for k in first if first[k] != second[k]} >= {"hits", "visits", "metrics", "documents"}
@@ -25,7 +25,7 @@ def test_a_reader_sees_the_old_day_or_the_new_one(workers: Helpers, tmp_path: Pa
         [sys.executable, "-m", "usage_stats_dagster_tests.crash.reader", str(world)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(),
     )  # fmt: skip
-    workers.do("flip", world=str(world), start=None, times=TIMES)
+    workers.do("flip", folder=str(world), start=None, times=TIMES)
     out, _ = reader.communicate("")
     assert reader.returncode == 0
     seen = json.loads(out)

@@ -10,8 +10,8 @@ import pytest
 
 from usage_stats_dagster_tests.crash.cases import prepare
 from usage_stats_dagster_tests.crash.commands import ended, start, usage_stats
+from usage_stats_dagster_tests.crash.places import replace_tree
 from usage_stats_dagster_tests.crash.states import LEDGER, state_of
-from usage_stats_dagster_tests.crash.worker import replace_tree
 from usage_stats_dagster_tests.crash.workers import Helpers
 from usage_stats_dagster_tests.crash.worlds import FIRST, SECOND
 

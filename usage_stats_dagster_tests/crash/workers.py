@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,11 +66,11 @@ def environment_of(folder: Path, **more: str) -> dict[str, str]:
 
 
 class Helpers:
-    """A few workers that share a list of orders."""
+    """A few workers that share a list of orders, each with a place of its own by its environment."""
 
-    def __init__(self, folder: Path, count: int = 2) -> None:
+    def __init__(self, folder: Path, environments: Sequence[Mapping[str, str]] = ({}, {})) -> None:
         library(folder)
-        self._all = [Helper(folder / f"worker{n}") for n in range(count)]
+        self._all = [Helper(folder / f"worker{n}", **e) for n, e in enumerate(environments)]
         self._free: Queue[Helper] = Queue()
         for h in self._all:
             self._free.put(h)
@@ -95,10 +95,21 @@ class Helpers:
 
 
 @contextmanager
-def helpers(folder: Path, count: int = 2) -> Iterator[Helpers]:
+def helpers(folder: Path, environments: Sequence[Mapping[str, str]] = ({}, {})) -> Iterator[Helpers]:
     """Workers for the length of the block."""
-    made = Helpers(folder, count)
+    made = Helpers(folder, environments)
     try:
         yield made
     finally:
         made.end()
+
+
+@contextmanager
+def helper_at(folder: Path, environment: Mapping[str, str]) -> Iterator[Helper]:
+    """One worker of its own for the length of the block."""
+    library(folder.parent)
+    helper = Helper(folder, **environment)
+    try:
+        yield helper
+    finally:
+        helper.end()

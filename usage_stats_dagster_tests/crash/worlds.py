@@ -6,7 +6,6 @@ What belongs here: logs, settings and the run's dates. What does not: disturbing
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,14 +34,20 @@ store_ips = {store_ips}
 """
 
 
+INDEX = "index"
+MADE_OF_HITS = ("visits", "events", "metrics", "documents")
+
+
 @dataclass(frozen=True)
 class World:
-    """`before` makes logs that are run first (None: nothing was there); `change` is what the disturbed run finds."""
+    """`before` makes logs that are run first (None: nothing was there); `change` is what the disturbed run finds, without
+    what it `loses`: tables of the lake, or the whole index."""
 
     name: str
     before: Callable[[Path], None] | None
     change: Callable[[Path], None]
     days: tuple[date, date] | None = None
+    loses: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -60,6 +65,11 @@ def settle(folder: Path, *, grain: str = "day", seconds: int = 30, store_ips: bo
     """Writes the settings. Each of them changes another table first: documents, metrics, hits."""
     values = {"grain": grain, "seconds": seconds, "store_ips": str(store_ips).lower()}
     (folder / "usage_stats.toml").write_text(SETTINGS.format(**values))
+
+
+def other_rules(folder: Path, n: int) -> None:
+    """Settings of the n-th time: each day's tables differ from those of the time before."""
+    settle(folder, seconds=9 if n % 2 else 30, store_ips=bool(n % 2))
 
 
 def log(folder: Path, name: str, lines: Iterable[str], site: int = 1) -> None:
@@ -115,15 +125,8 @@ def _rules(folder: Path) -> None:
     settle(folder, seconds=9)
 
 
-def _no_index(folder: Path) -> None:
-    for path in (folder / "data").glob("index.db*"):
-        path.unlink()
-
-
-def _lost_lake(folder: Path) -> None:
-    """Whatever can be made again from the hits is gone."""
-    for table in ("visits", "events", "metrics", "documents"):
-        shutil.rmtree(folder / "data/lake" / table)
+def _nothing(folder: Path) -> None:
+    """Only what lies in lake and index changes."""
 
 
 BOTH = (FIRST, SECOND)
@@ -139,7 +142,7 @@ WORLDS = {
         World("late_log_in_a_month", _month, _late),
         World("day_to_month", _over_midnight, _month, BOTH),
         World("other_rules", _over_midnight, _rules, BOTH),
-        World("lost_tables", _over_midnight, _lost_lake, BOTH),
-        World("new_index", _over_midnight, _no_index, BOTH),
+        World("lost_tables", _over_midnight, _nothing, BOTH, loses=MADE_OF_HITS),
+        World("new_index", _over_midnight, _nothing, BOTH, loses=(INDEX,)),
     )
 }

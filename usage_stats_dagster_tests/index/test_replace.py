@@ -56,6 +56,20 @@ def test_the_same_twice_changes_nothing(index):
     assert index.sources().equals(before)
 
 
+@pytest.mark.parametrize("change", ["DELETE FROM documents", "UPDATE documents SET views = 7"])
+def test_documents_that_another_program_changed_are_written_anew(embedded, change):
+    both = pl.concat([day_of(D1, 5), day_of(D2, 2)])
+    embedded.replace(1, D1, D2, both)
+    before = embedded.sources()
+    with sqlite3.connect(embedded.path) as other:
+        first = "SELECT min(document) FROM documents WHERE date = (SELECT min(date) FROM documents)"
+        assert other.execute(f"{change} WHERE document = ({first})").rowcount == 1
+    report = embedded.replace(1, D1, D2, both)
+    assert (report.inserted + report.updated, report.unchanged) == (5, 2)
+    assert embedded.sources().equals(before)
+    assert embedded.replace(1, D1, D2, both) == IndexReport(unchanged=7)
+
+
 def test_a_replacement_counts_what_it_did(index):
     index.replace(1, D1, D2, pl.concat([day_of(D1, 3), day_of(D2, 2)]))
     new = frame(

@@ -12,6 +12,7 @@ from usage_stats_dagster.ledger.tables import matomo_day
 from usage_stats_dagster.matomo.http import TOKEN_VARIABLE
 from usage_stats_dagster.pipeline.account import Account, account
 from usage_stats_dagster.pipeline.account.examples import examples
+from usage_stats_dagster.pipeline.doctor import examine
 from usage_stats_dagster.pipeline.rejects import Wanted, rejects
 from usage_stats_dagster.schemas import DOCUMENTS, METRICS_TABLE
 from usage_stats_dagster_tests.matomo_http.platforms import DROPPED, ROBOT, lines, platform_for, send, store_in
@@ -143,6 +144,21 @@ def test_what_does_not_close_is_said(platform: Platform) -> None:
     manifest = platform.ws.lake.folder(METRICS_TABLE, 1, DAY) / "_manifest.json"
     manifest.write_text(manifest.read_text().replace('"unidentified": 1', '"unidentified": 2'))
     assert any("events under a step of counter (8)" in s for s in account(platform.ws).open_sums)
+
+
+@pytest.mark.parametrize("table", ["visits", "events", "metrics", "documents"])
+def test_a_table_that_was_changed_by_hand_is_named(table: str, platform: Platform) -> None:
+    (part,) = (platform.folder / "lake" / table / "idsite=1/year=2025/month=3/day=1").glob("*.parquet")
+    pl.read_parquet(part, hive_partitioning=False).clear().write_parquet(part)
+    result = account(platform.ws)
+    damage = f"site 1, 2025-03-01: the ledger says done, but {table} in the lake are missing or not what was written"
+    assert any(s.startswith(damage) for s in result.open_sums)
+    assert not any("not loaded yet" in n or "wait" in n for n in result.notes)
+    assert "is missing or changed; `usage-stats run --day 2025-03-01 --sites 1`" in str(
+        examine(platform.ws)["finding"].to_list()
+    )
+    platform.run(DAY)
+    assert account(platform.ws).closes
 
 
 def test_a_month_s_documents_are_there_whichever_of_its_days_is_asked_for(tmp_path: Path) -> None:

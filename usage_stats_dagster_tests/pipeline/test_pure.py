@@ -229,3 +229,15 @@ def test_threads_open_a_platform_once(tmp_path: Path) -> None:
         with ThreadPoolExecutor(8) as pool:
             opened = list(pool.map(lambda _, ws=ws: (id(ws.lake), id(ws.ledger), id(ws.index), ws.key), range(16)))
         assert len(set(opened)) == 1
+
+
+def test_a_double_click_over_a_day_that_a_zone_skipped(tmp_path: Path) -> None:
+    """In Apia the 29th of December 2011 was followed by the 31st, at 10:00 UTC."""
+    platform = Platform.make(tmp_path, platform={"time_zone": "Pacific/Apia"})
+    assert [platform.settings.has_day(date(2011, 12, d)) for d in (29, 30, 31)] == [True, False, True]
+    platform.log("a.log", [line(datetime(2011, 12, 30, 9, 59, 50)), line(datetime(2011, 12, 30, 9, 0))])
+    platform.run()
+    assert platform.figures("total_item_investigations") == {date(2011, 12, 29): (2,)}
+    platform.log("late.log", [line(datetime(2011, 12, 30, 10, 0, 5)), line(datetime(2011, 12, 30, 12), PDF)])
+    platform.run()
+    assert platform.figures("total_item_investigations") == {date(2011, 12, 29): (1,), date(2011, 12, 31): (2,)}

@@ -27,7 +27,7 @@ from usage_stats_dagster.index.nearest import nearest
 from usage_stats_dagster.index.opensearch import questions
 from usage_stats_dagster.index.opensearch.bulk import Bulk
 from usage_stats_dagster.index.opensearch.http import IndexAnswerError, OpenSearchHttp
-from usage_stats_dagster.index.opensearch.lease import Lease
+from usage_stats_dagster.index.opensearch.lease import Lease, end_of_the_dead
 from usage_stats_dagster.index.opensearch.rebuild import rebuild
 from usage_stats_dagster.index.opensearch.records import Records
 from usage_stats_dagster.index.opensearch.replace import CHANGES, Writer
@@ -51,6 +51,7 @@ class OpenSearchIndex:
         self._records = Records(self.http, self._state)
         self._lock = threading.Lock()
         self._is_ready = False
+        self._looked_for_the_dead: set[int] = set()
 
     def close(self) -> None:
         """As DocumentIndex.close."""
@@ -92,7 +93,13 @@ class OpenSearchIndex:
         for stretch in of_site:
             period = stretch.period()
             writer, changes = self._writer(period.idsite), pl.DataFrame(schema=CHANGES)
-            if not writer.is_as_wanted(period):
+            if writer.is_as_wanted(period):
+                if (
+                    period.idsite not in self._looked_for_the_dead
+                ):  # killed when all was written but the end of its lease
+                    self._looked_for_the_dead.add(period.idsite)
+                    end_of_the_dead(self.http, self._state, period.idsite)
+            else:
                 with self._leased(period.idsite) as lease:
                     changes = writer.replace(period, lease)
             reports |= stretch.reports(changes)

@@ -140,6 +140,16 @@ class Lease:
         return {"if_seq_no": number[0], "if_primary_term": number[1]}
 
 
+def end_of_the_dead(http: OpenSearchHttp, state: str, idsite: int) -> None:
+    """Remove the site's lease where its holder is known to be gone: nobody writes to the site now who would take it over."""
+    path = f"/{state}/_doc/lease-{idsite}"
+    found = http.ask("GET", path, missing=True)
+    if found and found["found"] and _is_gone(found["_source"]):
+        with suppress(IndexAnswerError):  # another writer was faster
+            conditions = {"if_seq_no": found["_seq_no"], "if_primary_term": found["_primary_term"]}
+            http.ask("DELETE", path, None, conditions, missing=True)
+
+
 @cache
 def machine() -> str:
     """This boot of this machine and its process numbers' namespace; empty where the system doesn't tell."""

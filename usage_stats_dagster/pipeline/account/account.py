@@ -15,14 +15,19 @@ from datetime import date
 
 from sqlalchemy.engine import RowMapping
 
+from usage_stats_dagster.index.interface import month_start
 from usage_stats_dagster.lake.store import Manifest
 from usage_stats_dagster.ledger import counts
 from usage_stats_dagster.ledger.counts import DayHits
+from usage_stats_dagster.ledger.tables import DayStatus
 from usage_stats_dagster.pipeline.account.book import Account, Book, By
 from usage_stats_dagster.pipeline.account.documents import documents_of
 from usage_stats_dagster.pipeline.account.sent import sent_of, waiting_messages
 from usage_stats_dagster.pipeline.workspace import Workspace
-from usage_stats_dagster.schemas import EVENTS, METRICS, METRICS_TABLE, VISITS, Table
+from usage_stats_dagster.schemas import DOCUMENTS, EVENTS, METRICS, METRICS_TABLE, VISITS, Table
+
+_MADE = {DayStatus.PRETABLE: (VISITS, EVENTS), DayStatus.CALCULATED: (METRICS_TABLE, DOCUMENTS)}
+"""The tables that there are once a day has reached a status."""
 
 NO_RULE = "(by a rule that was not kept: the day was made by an older version)"
 
@@ -70,6 +75,7 @@ class _Days:
         self.first, self.last = first, last
         self.statuses: dict[date, RowMapping] = {r["day"]: r for r in ws.ledger.statuses([idsite], first, last)}
         self.manifests = Manifests(ws, idsite)
+        self.damaged: set[date] = set()
 
     def enter(self) -> None:
         """All of it."""
@@ -78,6 +84,7 @@ class _Days:
         hits = counts.hits(ws.ledger, idsite, self.first, self.last)
         self.lines(lines, hits)
         days = sorted({*self.statuses, *hits})
+        self.stored(days)
         events = self.manifests.fetch(EVENTS, days)
         if ws.settings.matomo.imports_logs:
             sent_of(ws, book, idsite, self.first, self.last, hits)
@@ -95,9 +102,28 @@ class _Days:
                 self.wait(day, "events", "wait to be counted", m.rows)
         documents_of(ws, book, self.manifests, days, self.statuses, (self.first, self.last))
 
+    def stored(self, days: Sequence[date]) -> None:
+        """The tables that the ledger says are made lie in the lake as they were written."""
+        found = {t.name: self.manifests.fetch(t, days) for t in (VISITS, EVENTS, METRICS_TABLE)}
+        documents = self.manifests.fetch(DOCUMENTS, {*days, *map(month_start, days)})
+        for day, row in sorted(self.statuses.items()):
+            tables = {name for name, of in found.items() if day in of}
+            if any(str(day) in documents[d].inputs for d in (day, month_start(day)) if d in documents):
+                tables.add(DOCUMENTS.name)
+            for reached, made in _MADE.items():
+                if row["status"] >= reached:
+                    missing = [t.name for t in made if t.name not in tables]
+                    words = f"the ledger says {DayStatus(row['status']).name.lower()}, but {' and '.join(missing)} in the lake "
+                    words += "are missing or not what was written: `usage-stats doctor` says what to do"
+                    self.book.hold(f"site {self.idsite}, {day}", words, holds=not missing)
+                    if missing:
+                        self.damaged.add(day)
+
     def wait(self, day: date, stage: str, what: str, n: int) -> None:
-        """What a day has and the next stage does not, yet."""
-        if n:
+        """What a day has and the next stage does not, yet; or not any more, where its tables are damaged."""
+        if day in self.damaged:
+            self.book.add(self.idsite, day, stage, "of days whose tables are damaged", n)
+        elif n:
             self.book.add(self.idsite, day, stage, what, n)
             self.book.note(self.idsite, day, f"{{n}} {stage} of {{days}} {what}: `usage-stats status` says why", n)
 

@@ -81,6 +81,12 @@ class Book:
         if n != k:
             self._open.append(f"{where}: {what} ({n:,}) are not {other} ({k:,})")
 
+    def hold(self, where: str, what: str, *, holds: bool) -> None:
+        """Something that must be so, told as `what` where it is not."""
+        self._sums += 1
+        if not holds:
+            self._open.append(f"{where}: {what}")
+
     def note(self, idsite: int, day: date, what: str, count: int) -> None:
         """`what` holds {n} and {days}: said once a site, over all its days."""
         n, days = self._notes.get((idsite, what), (0, []))

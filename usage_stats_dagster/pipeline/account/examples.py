@@ -121,7 +121,7 @@ def _robots(ws: Workspace, idsite: int, day: date) -> Iterator[tuple[str, str, d
 
 def _dropped(ws: Workspace, idsite: int, day: date, rows: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Of the first range of visitors, on a day of more events than are counted at a time."""
-    following = day + timedelta(1)
+    following = ws.settings.day_after(day)
     end = ws.settings.day_start(following) + timedelta(seconds=ws.settings.rules.double_click_seconds)
     of_day = [ws.lake.scan(t, [(idsite, day)]) for t in (EVENTS, VISITS)]
     tail = ws.lake.scan(EVENTS, [(idsite, following)]).filter(pl.col("server_time") <= end)
