@@ -61,6 +61,7 @@ def faults_of(found: dict, made: Prepared) -> list[str]:
     """What a reader saw half, what the next run left otherwise than an undisturbed one, and what a run after it did."""
     faults = [f"a reader: {f}" for f in state_from(found["seen"]).half_seen(made.old, made.new)]
     faults += [f"after the next run: {f}" for f in state_from(found["state"]).differences(made.new)]
+    faults += [f"the accounting does not close: {s}" for s in found["open_sums"]]
     if found["again"]:
         faults.append(f"the run after the next one had something to do: {found['again']}")
     return faults

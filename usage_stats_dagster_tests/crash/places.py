@@ -242,6 +242,11 @@ class Place:
             indices = Indices(url, e[PREFIX])
         return cls(bucket, indices)
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether anything of a world lies outside its folder."""
+        return self.bucket is not None or self.indices is not None
+
     def state(self, folder: Path) -> State:
         """What a reader finds, and what else lies there."""
         state = state_of(folder)

@@ -15,6 +15,7 @@ import pytest
 
 from usage_stats_dagster.matomo.http import MatomoAwayError, MatomoError, MatomoHttp
 from usage_stats_dagster.matomo.live_api import LiveApi
+from usage_stats_dagster.pipeline.account import account
 from usage_stats_dagster.pipeline.api_extraction import IncompleteDayError, look, make_visits_events_from_api
 from usage_stats_dagster_tests.matomo_http.platforms import lines, platform_for, send, store_in
 from usage_stats_dagster_tests.matomo_http.server import TOKEN, Matomo
@@ -214,3 +215,14 @@ def test_the_token_is_in_the_body_only() -> None:
     with Matomo(visits=[visit(1, 500)]) as matomo:
         LiveApi(MatomoHttp(f"{matomo.url}/index.php", TOKEN)).summary(1, DAY)
         assert matomo.api_calls[0]["token_auth"] == TOKEN  # the server reads bodies alone
+
+
+def test_the_accounting_closes_and_counts_from_the_api_on(tmp_path: Path) -> None:
+    with Matomo(visits=[visit(k, 100 * k, actions=k) for k in range(1, 5)]) as matomo:
+        platform = reading(tmp_path, matomo)
+        platform.run(DAY)
+        result = account(platform.ws)
+    assert result.closes, result.open_sums
+    rows = {(s, w): n for s, w, n in result.table.select("stage", "what", "count").iter_rows()}
+    assert rows["matomo", "read from the API"] == rows["events", "human"] + rows["events", "robot"] == 10
+    assert rows["documents", "in the lake"] == rows["documents", "in the index"]
