@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from usage_stats_dagster.defs.run import run_graph
 from usage_stats_dagster.pipeline.doctor import examine
 from usage_stats_dagster_tests.lake_s3.lakes import Bucket
 from usage_stats_dagster_tests.pipeline.test_pure import DAYS, TABLES, world
@@ -78,12 +79,14 @@ def noon(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, 12)
 
 
-def requests_of_a_day(bucket: Bucket, proxy: Proxy, tmp_path: Path, history: int) -> Counter[str]:
-    """How often each kind of request is made for a new day, after so many days before it."""
+def requests_of_a_day(
+    bucket: Bucket, proxy: Proxy, tmp_path: Path, history: int, patch: pytest.MonkeyPatch
+) -> tuple[Counter[str], Counter[str]]:
+    """How often each kind of request is made for a new day after so many days, by the stages and by Dagster's graph."""
     first, folder = date(2025, 1, 1), tmp_path / str(history)
     local = Platform.make(folder)
-    days = [first + timedelta(k) for k in range(history + 1)]
-    for day in days[:-1]:
+    *past, plain, graph = [first + timedelta(k) for k in range(history + 2)]
+    for day in past:
         local.log(f"{day}.log", [line(noon(day), "/handle/1/1", ip="192.0.2.9")])
     local.run()
     client = bucket.server.client()
@@ -93,16 +96,23 @@ def requests_of_a_day(bucket: Bucket, proxy: Proxy, tmp_path: Path, history: int
     remote = bucket.platform(folder)
     section = remote.settings.storage.model_copy(update={"root": f"s3://{bucket.name}/lake{history}"})
     remote = Platform(folder, remote.settings.model_copy(update={"storage": section}))
-    remote.log(f"{days[-1]}.log", [line(noon(days[-1]), "/handle/1/1", ip="192.0.2.9")])
+    remote.log(f"{plain}.log", [line(noon(plain), "/handle/1/1", ip="192.0.2.9")])
     proxy.forget()
     report = remote.run()
-    assert {s.day for s in report.stages if s.changed} == {days[-1]}
-    return Counter(r.kind for r in proxy.seen)
+    assert {s.day for s in report.stages if s.changed} == {plain}
+    by_stages = Counter(r.kind for r in proxy.seen)
+    remote.log(f"{graph}.log", [line(noon(graph), "/handle/1/1", ip="192.0.2.9")])
+    patch.setattr("usage_stats_dagster.resources.platform.current_settings", lambda: remote.settings)
+    proxy.forget()
+    assert run_graph(remote.ws, first=graph, last=graph, sites=None) == [graph]
+    return by_stages, Counter(r.kind for r in proxy.seen)
 
 
 def test_a_days_run_does_as_many_requests_with_60_days_of_history_as_with_one(
-    bucket: Bucket, proxy: Proxy, tmp_path: Path
+    bucket: Bucket, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few, many = (requests_of_a_day(bucket, proxy, tmp_path, n) for n in (1, 60))
+    few, many = (requests_of_a_day(bucket, proxy, tmp_path, n, monkeypatch) for n in (1, 60))
     assert many == few
-    assert sum(few.values()) < 80
+    stages, graph = (sum(f.values()) for f in few)
+    assert stages < 80
+    assert graph < 240  # each asset and each check looks anew
