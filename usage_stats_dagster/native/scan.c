@@ -14,7 +14,7 @@
 #include <emmintrin.h>
 #endif
 
-#define SCAN_VERSION 1
+#define SCAN_VERSION 2
 #define LONGEST_WORD 64
 #define LONGEST_LINE (1 << 20)
 #define TIME_LENGTH 29 /* "[01/Mar/2025:00:00:00 +0000] " */
@@ -244,8 +244,8 @@ static inline uint64_t mixed(uint64_t h) {
   return h ^ h >> 29;
 }
 
-static inline uint64_t hash_of(const uint8_t *p, uint32_t n) {
-  uint64_t h = n, w;
+static inline uint64_t hash_of(const uint8_t *p, uint32_t n, uint64_t seed) {
+  uint64_t h = seed ^ n, w;
   for (; n >= 8; n -= 8, p += 8) h = mixed(h ^ word8(p));
   w = 0;
   memcpy(&w, p, n);
@@ -256,9 +256,10 @@ static inline uint64_t hash_of(const uint8_t *p, uint32_t n) {
 
 /* Numbers the distinct strings of a column in the order in which they come: `codes` a row, `firsts` the row of each.
    A row whose bit of `valid` is 0 is null and has no number (UINT32_MAX); no `valid`, no nulls. `table`: `mask` + 1 zeros, a
-   power of two, at least twice n. Returns how many are distinct. */
+   power of two, at least twice n. `seed`: any number that who writes the strings can't know, so that nobody can have all of
+   theirs in one place of the table; no result depends on it. Returns how many are distinct. */
 int64_t scan_codes(const View *views, int64_t n, const uint8_t *const *buffers, const uint8_t *valid, int64_t valid_from,
-                   uint32_t *codes, uint32_t *firsts, uint32_t *table, uint64_t mask) {
+                   uint32_t *codes, uint32_t *firsts, uint32_t *table, uint64_t mask, uint64_t seed) {
   int64_t distinct = 0;
   uint64_t hashes[AHEAD];
   for (int64_t from = 0; from < n; from += AHEAD) {
@@ -266,7 +267,7 @@ int64_t scan_codes(const View *views, int64_t n, const uint8_t *const *buffers, 
     /* What a row will be compared with lies anywhere: it is asked for some rows before it is looked at. */
     for (int r = 0; r < rows; r++) {
       const View *v = views + from + r;
-      hashes[r] = IS_NULL(from + r) ? 0 : hash_of(text_of(v, buffers), v->length) >> 20;
+      hashes[r] = IS_NULL(from + r) ? 0 : hash_of(text_of(v, buffers), v->length, seed) >> 20;
       PREFETCH(table + (hashes[r] & mask));
     }
     for (int r = 0; r < rows; r++) {
@@ -305,10 +306,11 @@ int64_t scan_codes(const View *views, int64_t n, const uint8_t *const *buffers, 
 }
 
 /* The same for numbers of 64 bits. */
-int64_t scan_codes64(const uint64_t *values, int64_t n, uint32_t *codes, uint32_t *firsts, uint32_t *table, uint64_t mask) {
+int64_t scan_codes64(const uint64_t *values, int64_t n, uint32_t *codes, uint32_t *firsts, uint32_t *table, uint64_t mask,
+                     uint64_t seed) {
   int64_t distinct = 0;
   for (int64_t i = 0; i < n; i++) {
-    for (uint64_t h = mixed(mixed(values[i])) >> 20;; h++) {
+    for (uint64_t h = mixed(mixed(values[i] ^ seed)) >> 20;; h++) {
       const uint32_t known = table[h & mask];
       if (!known) {
         firsts[distinct] = (uint32_t)i;

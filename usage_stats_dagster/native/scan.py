@@ -7,6 +7,7 @@ What belongs here: finding the library, and handing arrays over. What does not: 
 from __future__ import annotations
 
 import ctypes
+import secrets
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-VERSION = 1
+VERSION = 2
 """SCAN_VERSION of scan.c: a library that was compiled from another source is left alone."""
 
 Places = npt.NDArray[np.int64]
@@ -26,6 +27,7 @@ Bytes = npt.NDArray[np.uint8]
 Views = npt.NDArray[np.uint32]
 """A row of four words for each string: Arrow's views."""
 
+_SEED = ctypes.c_uint64(secrets.randbits(64))
 _RETURN_COUNT = ("scan_count_lines", "scan_lines", "scan_apache", "scan_codes", "scan_codes64")
 
 
@@ -120,7 +122,7 @@ def _numbered(function: Any, count: int, at: int, *more: Any) -> tuple[Codes, Co
     table = np.zeros(1 << max(2 * count - 1, 1).bit_length(), np.uint32)
     distinct = function(
         ctypes.c_void_p(at), ctypes.c_int64(count), *more,
-        _at(numbers), _at(firsts), _at(table), ctypes.c_uint64(len(table) - 1),
+        _at(numbers), _at(firsts), _at(table), ctypes.c_uint64(len(table) - 1), _SEED,
     )  # fmt: skip
     return numbers, firsts[:distinct]
 
