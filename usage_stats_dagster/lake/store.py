@@ -101,14 +101,19 @@ class Lake:
         """The hits that one log has on one day."""
         return self.folder(table, idsite, day) / f"{identity}.parquet"
 
-    def manifest(self, table: Table, idsite: int, day: date) -> Manifest | None:
-        """The manifest, or None when there is no table or its file is not the one that the manifest describes."""
-        folder = self.folder(table, idsite, day)
+    def noted(self, table: Table, idsite: int, day: date) -> Manifest | None:
+        """The manifest that lies there, whether its file is the one that it describes or not; None when there is none."""
         try:
-            found = Manifest.from_json((folder / MANIFEST).read_bytes())
+            return Manifest.from_json((self.folder(table, idsite, day) / MANIFEST).read_bytes())
         except (FileNotFoundError, LakeError):
             return None
-        stored = self._storage.stat(folder / PART)
+
+    def manifest(self, table: Table, idsite: int, day: date) -> Manifest | None:
+        """The manifest, or None when there is no table or its file is not the one that the manifest describes."""
+        found = self.noted(table, idsite, day)
+        if found is None:
+            return None
+        stored = self._storage.stat(self.part(table, idsite, day))
         fits = stored is not None and (stored.size, stored.content_hash or found.content_hash) == (
             found.size,
             found.content_hash,

@@ -6,7 +6,7 @@ What does not: the rules (`metrics/`), the documents' fields (`documents/`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import pairwise
@@ -208,7 +208,7 @@ def make_documents(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[Stag
         stale = [key for key in batch if key not in done]
         # Before any of them is written: a manifest must not say that a period is made while the other grain's lie beside it.
         for key in stale:
-            _remove_other_grain(ws, sources[key].site, key[1])
+            _remove_other_grain(ws, sources[key].site, key[1], sources)
         if ws.settings.matomo.mode == "embedded":
             frames = _documents_together(ws, [sources[key] for key in stale])
             made: Iterable[_Made] = [(sources[k], marks[k], f, {}) for k, f in zip(stale, frames, strict=True)]
@@ -306,7 +306,7 @@ def _buckets(ws: Workspace, of: _Stale) -> Iterator[Bucket]:
         yield Bucket(events, visits, tail)
 
 
-def _remove_other_grain(ws: Workspace, site: Site, first: date) -> None:
+def _remove_other_grain(ws: Workspace, site: Site, first: date, made_now: Container[SiteDay]) -> None:
     """A site's month has one grain: the day's documents and the month's side by side would double every sum."""
     month = first.replace(day=1)
     # A month's document lies on its first day; a document of any other day is a day's.
@@ -316,9 +316,13 @@ def _remove_other_grain(ws: Workspace, site: Site, first: date) -> None:
             continue
         if not ws.lake.part(DOCUMENTS, site.id, d).exists():
             continue
-        m = ws.lake.manifest(DOCUMENTS, site.id, d)
-        if m is None or m.counts.get("grain") != site.grain:  # without one: half removed, or half made
-            ws.lake.remove(DOCUMENTS, site.id, d)
+        # A file that its manifest does not fit was half made: readers see it, and it is replaced in one step.
+        m = ws.lake.noted(DOCUMENTS, site.id, d)
+        if m is not None and m.counts.get("grain") == site.grain:
+            continue
+        if m is None and site.grain == "day" and (site.id, d) in made_now:
+            continue
+        ws.lake.remove(DOCUMENTS, site.id, d)  # of the other grain, or half removed
 
 
 def _advance(ws: Workspace, made: Sequence[tuple[_Source, Manifest]]) -> None:

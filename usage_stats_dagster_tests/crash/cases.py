@@ -61,6 +61,8 @@ def faults_of(found: dict, made: Prepared) -> list[str]:
     """What a reader saw half, what the next run left otherwise than an undisturbed one, and what a run after it did."""
     faults = [f"a reader: {f}" for f in state_from(found["seen"]).half_seen(made.old, made.new)]
     faults += [f"after the next run: {f}" for f in state_from(found["state"]).differences(made.new)]
+    lasting = made.old.lake.keys() & made.new.lake.keys()
+    faults += [f"readers missed {p} while the next run was at work" for p in found["removed"] if p in lasting]
     faults += [f"the accounting does not close: {s}" for s in found["open_sums"]]
     if found["again"]:
         faults.append(f"the run after the next one had something to do: {found['again']}")

@@ -183,6 +183,8 @@ class Indices:
                 continue
             call(self.url, "PUT", f"/{index['name']}", index["body"])
             for ident, source in index["documents"]:
+                if "token" in source:
+                    source["process"] = os.getpid()
                 lines += [json.dumps({"index": {"_index": index["name"], "_id": ident}}), json.dumps(source)]
         if lines:
             answer = call(self.url, "POST", "/_bulk?refresh=true", "".join(f"{x}\n" for x in lines))
@@ -213,10 +215,10 @@ class Indices:
 
 
 def _of_no_moment(source: dict[str, Any]) -> dict[str, Any]:
-    """A lease is that of a process that is gone: of this one, by a token that it does not know."""
+    """A lease is that of a dead process: when it is put back, of the process that does it, by a token that it does not know."""
     if "token" not in source:
         return source
-    return {**source, "process": os.getpid(), "token": "of a dead process", "since": "2025-01-01T00:00:00+00:00"}
+    return {**source, "process": 0, "token": "of a dead process", "since": "2025-01-01T00:00:00+00:00"}
 
 
 @dataclass

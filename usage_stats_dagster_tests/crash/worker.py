@@ -24,8 +24,8 @@ from usage_stats_dagster.pipeline.run import RunReport, run
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.settings import load_settings
 from usage_stats_dagster_tests.crash.places import Place, as_in_a_new_process
-from usage_stats_dagster_tests.crash.points import Copies, Handler, Points, failing, killing
-from usage_stats_dagster_tests.crash.states import State
+from usage_stats_dagster_tests.crash.points import GO_ON, Copies, Handler, Points, failing, killing
+from usage_stats_dagster_tests.crash.states import LAKE, State
 from usage_stats_dagster_tests.crash.worlds import BOTH, WORLDS, World, inside, other_rules
 
 
@@ -119,8 +119,17 @@ class Worker:
         return {"states": [asdict_of(s) for s in states]}
 
     def _finish(self, w: World, folder: Path) -> dict[str, Any]:
-        with inside(folder):
+        removed: list[str] = []
+
+        def noted(what: str, path: str, is_half: bool) -> int:
+            del is_half
+            if what == "remove":
+                removed.append(os.path.relpath(path, folder / LAKE))
+            return GO_ON
+
+        with inside(folder), Points(folder, noted):
             one_run(w.days)
+        with inside(folder):
             state = self.place.state(folder)
             again = one_run(None)
             # In a folder the oracle's tests see to it.
@@ -129,6 +138,7 @@ class Worker:
             "state": asdict_of(state),
             "again": [s.table for s in again.stages] + [p.action for p in again.imports.paths],
             "open_sums": open_sums,
+            "removed": removed,
         }
 
     def full_disk(

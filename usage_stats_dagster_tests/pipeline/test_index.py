@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from usage_stats_dagster.lake.store import MANIFEST, LakeError
 from usage_stats_dagster.pipeline.account import account
 from usage_stats_dagster.pipeline.indexing import ReconciliationError
 from usage_stats_dagster.pipeline.reindexing import Reindexed, reindex
-from usage_stats_dagster.schemas import METRICS
+from usage_stats_dagster.schemas import DOCUMENTS, METRICS
 from usage_stats_dagster_tests.platforms import Platform, line
 
 
@@ -73,3 +73,22 @@ def test_documents_that_are_not_the_manifest_s_are_noticed(platform: Platform, m
 
     with pytest.raises(ReconciliationError, match="documents: 1 for 2"):
         list(index_documents(ws, [(1, day)]))
+
+
+def test_documents_whose_manifest_was_not_written_yet_stay_while_another_day_is_made(tmp_path: Path) -> None:
+    """A run was killed between the first of the month's documents and their manifest: they are no other grain's."""
+    platform = Platform.make(tmp_path)
+    first, second = date(2025, 3, 1), date(2025, 3, 2)
+    for day in (first, second):
+        platform.log(f"{day}.log", [line(datetime(2025, 3, day.day, 10))])
+    platform.run()
+    folder = platform.ws.lake.folder(DOCUMENTS, 1, first)
+    before, manifest = platform.files("documents"), folder / "_manifest.json"
+    manifest.write_text(manifest.read_text().replace('"size": ', '"size": 1'))
+    platform.log("late.log", [line(datetime(2025, 3, 2, 11), "/handle/1/2", ip="192.0.2.8")])
+    platform.run(second)
+    after = platform.files("documents")
+    assert after.keys() == before.keys()
+    assert [k for k in after if after[k] != before[k]] == ["documents/idsite=1/year=2025/month=3/day=2/part-0.parquet"]
+    platform.run(first)
+    assert platform.ws.lake.manifest(DOCUMENTS, 1, first) is not None

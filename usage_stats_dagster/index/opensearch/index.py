@@ -94,9 +94,8 @@ class OpenSearchIndex:
             period = stretch.period()
             writer, changes = self._writer(period.idsite), pl.DataFrame(schema=CHANGES)
             if writer.is_as_wanted(period):
-                if (
-                    period.idsite not in self._looked_for_the_dead
-                ):  # killed when all was written but the end of its lease
+                # A writer may have been killed when all was written but the end of its lease.
+                if period.idsite not in self._looked_for_the_dead:
                     self._looked_for_the_dead.add(period.idsite)
                     end_of_the_dead(self.http, self._state, period.idsite)
             else:
