@@ -37,9 +37,9 @@ class Mutation:
 MUTATIONS = (
     Mutation("double click 30 s -> 29 s", "settings.py", "double_click_seconds: int = Field(30,", "double_click_seconds: int = Field(29,", ("metrics/test_counter.py",)),
     Mutation("double click: up to 30 s -> below 30 s", "metrics/double_click.py", ") <= timedelta(seconds=seconds)", ") < timedelta(seconds=seconds)", ("metrics/test_counter.py", "metrics/test_properties.py")),
-    Mutation("double click keeps the earlier click, not the later", "metrics/double_click.py", '''shift(-1).over(*user_and_url, order_by=["server_time", "idlink_va"])
+    Mutation("double click keeps the earlier click, not the later", "metrics/double_click.py", '''shift(-1).over(*user_and_url, order_by=ORDER)
     soon = several.with_columns(following=following).filter(
-        (c("following") - c("server_time"))''', '''shift(1).over(*user_and_url, order_by=["server_time", "idlink_va"])
+        (c("following") - c("server_time"))''', '''shift(1).over(*user_and_url, order_by=ORDER)
     soon = several.with_columns(following=following).filter(
         (c("server_time") - c("following"))''', ("metrics/test_counter.py",)),
     Mutation("double click by item, not by URL", "metrics/double_click.py", '("idvisitor", "action_url", "action_type")', '("idvisitor", "identifier", "action_type")', ("metrics/test_counter.py",)),

@@ -56,7 +56,7 @@ def is_double_click(e: Row, kept: Sequence[Row], seconds: int) -> bool:
         return x["idvisitor"], x["action_url"] or x["identifier"], x["action_type"]
 
     def place(x: Row) -> tuple:
-        return x["server_time"], x["idlink_va"]
+        return x["server_time"], -(x["http_status"] or 0), x["http_method"] or "", x["idlink_va"]
 
     if kind(e) == "search" or (e["action_url"] or e["identifier"]) is None:
         return False

@@ -1,16 +1,20 @@
 """COUNTER's golden table at the level of events; the pipeline's own tests run the same cases from log lines."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
+import polars as pl
 import pytest
 
+from usage_stats_dagster import engine
+from usage_stats_dagster.metrics.double_click import followed
 from usage_stats_dagster.schemas import COUNTER_METRICS
 from usage_stats_dagster.settings import Settings
 from usage_stats_dagster_tests.counter_cases import CASES, DAY, Case, Click, at, pdf
 from usage_stats_dagster_tests.metrics.frames import clicks_bucket, day_metrics
 
 SETTINGS = Settings()
+MOMENT = datetime(2025, 3, 1, 12, tzinfo=UTC)
 
 
 def figures(case: Case, day) -> tuple[int, ...]:
@@ -66,3 +70,15 @@ def test_the_hour_that_comes_twice_is_one_session():
     clicks = [Click(at(clock, day), pdf()) for clock in ("00:30:00", "01:30:00", "02:30:00")]
     table = day_metrics([clicks_bucket(clicks, day, settings)], settings, day).table
     assert table.select("total_item_requests", "unique_item_requests").row(0) == (3, 2)
+
+
+@pytest.mark.parametrize("places", [(1, 2), (2, 1)])
+def test_clicks_of_one_moment_are_told_by_what_they_are(places):
+    """Whichever log, and line, each stood in: the one of the lower status is kept, so that splitting a log moves nothing."""
+    rows = [
+        {"idlink_va": place, "idvisitor": "01", "action_url": "e.org/1", "action_type": 3, "server_time": MOMENT,
+         "http_method": method, "http_status": status}
+        for place, (method, status) in zip(places, [("GET", 200), ("POST", 304)], strict=True)
+    ]  # fmt: skip
+    earlier = engine.collect(followed(engine.wrap(pl.DataFrame(rows).lazy()), 30))
+    assert earlier["idlink_va"].to_list() == [places[1]]

@@ -136,6 +136,7 @@ def _is_double(e: Event, clicks: Sequence[Event], seconds: int) -> bool:
     same = [
         c for c in clicks if (c.hit.visitor, c.action_type, _address(c)) == (e.hit.visitor, e.action_type, _address(e))
     ]
+    same.sort(key=lambda c: (c.hit.time, -c.hit.status, c.hit.method))
     places = [n for n, c in enumerate(same) if c is e]
     if not places:
         return False
