@@ -41,6 +41,7 @@ JDK_VARIABLE = "USAGE_STATS_TEST_JDK"
 ZIPS = Path(__file__).parents[1] / ".services" / "opensearch"
 
 _UP_SECONDS = 300
+_DOWN_SECONDS = 20
 _QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-AlwaysPreTouch")
 """Not compiled twice, no collector's threads, memory taken when needed."""
 _JAVAS = ("/usr/lib/jvm", "/opt/java", "/Library/Java/JavaVirtualMachines")
@@ -84,10 +85,14 @@ class OpenSearchServer:
             time.sleep(0.1)
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """Ends it, by SIGKILL as a power cut would."""
+        """Ends it, by SIGKILL as a power cut would; one that takes its time to end is killed, as by whoever runs servers."""
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, number)
-            self.process.wait(timeout=60)
+            try:
+                self.process.wait(timeout=_DOWN_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait(timeout=60)
         self.process = None
 
     def _prepare(self, config: Path) -> None:
