@@ -37,13 +37,15 @@ class LongLine:
 class Block:
     """Whole lines, or one line too long to hold.
 
-    `data` may go on behind them, to `end`: cutting it there would copy the block once more.
+    `data` goes on behind `end`, where they stop: cutting it there would copy the block once more. `lines` is how many they
+    are; `is_ascii` is False where nobody looked.
     """
 
     first_line: int
     data: scan.Bytes
     end: int
     lines: int
+    is_ascii: bool = False
     long_line: LongLine | None = None
 
     @property
@@ -54,8 +56,8 @@ class Block:
     def cut(self) -> Lines:
         """The lines, a byte order mark in front of them taken off."""
         if self.first_line == 1 and self.data[: min(len(_BOM), self.end)].tobytes() == _BOM:
-            return Lines.of_bytes(self.data[len(_BOM) :], self.end - len(_BOM))
-        return Lines.of_bytes(self.data, self.end)
+            return Lines.of_bytes(self.data[len(_BOM) :], self.end - len(_BOM), (self.lines, False))
+        return Lines.of_bytes(self.data, self.end, (self.lines, self.is_ascii))
 
     def text(self) -> pl.Series:
         """The lines as text."""
@@ -115,7 +117,7 @@ class BlockReader:
                 if len(rest) > LONGEST_LINE:
                     long_line, rest = self._long(log, rest)
                     if long_line:
-                        yield Block(long_line.line, np.empty(0, np.uint8), 0, 0, long_line)
+                        yield Block(long_line.line, np.empty(0, np.uint8), 0, 0, long_line=long_line)
             if rest:
                 yield from self._last(rest)
 
@@ -131,7 +133,7 @@ class BlockReader:
 
     def _block(self, data: scan.Bytes, end: int) -> Block:
         whole = data[:end].data
-        block = Block(self.lines + 1, data, end, count_lines(data[:end])[0])
+        block = Block(self.lines + 1, data, end, *count_lines(data[:end]))
         self._take(whole)
         self.lines += block.lines
         return block

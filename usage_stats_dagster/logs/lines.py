@@ -50,11 +50,16 @@ class Lines:
         return len(self.starts)
 
     @classmethod
-    def of_bytes(cls, data: bytes | scan.Bytes, end: int | None = None) -> Lines:
-        """The lines of data up to `end`, LF or CRLF taken off; bytes that are no UTF-8 are written \\xNN, in their lines only."""
+    def of_bytes(
+        cls, data: bytes | scan.Bytes, end: int | None = None, counted: tuple[int, bool] | None = None
+    ) -> Lines:
+        """The lines of data up to `end`, LF or CRLF taken off; bytes that are no UTF-8 are written \\xNN, in their lines only.
+
+        `counted`: how many lines they are at most and whether they are known to be ASCII, as `count_lines` told already.
+        """
         codes = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
         end = len(codes) if end is None else end
-        count, is_ascii = count_lines(codes[:end])
+        count, is_ascii = counted or count_lines(codes[:end])
         if not is_ascii:
             try:
                 str(codes[:end].data, "utf-8")

@@ -252,6 +252,13 @@ static inline uint64_t hash_of(const uint8_t *p, uint32_t n, uint64_t seed) {
   return mixed(h ^ w) * 0xD6E8FEB86659FD93u;
 }
 
+/* The number of a string that was not there yet: row i is its first, and `slot` its place in the table. */
+static inline uint32_t new_code(int64_t i, int64_t *distinct, uint32_t *firsts, uint32_t *slot) {
+  firsts[*distinct] = (uint32_t)i;
+  *slot = (uint32_t)(*distinct + 1);
+  return (uint32_t)(*distinct)++;
+}
+
 #define IS_NULL(i) (valid && !(valid[(valid_from + (i)) >> 3] >> ((valid_from + (i)) & 7) & 1))
 
 /* Numbers the distinct strings of a column in the order in which they come: `codes` a row, `firsts` the row of each.
@@ -289,9 +296,7 @@ int64_t scan_codes(const View *views, int64_t n, const uint8_t *const *buffers, 
       for (uint64_t h = hashes[r];; h++) {
         const uint32_t known = table[h & mask];
         if (!known) {
-          firsts[distinct] = (uint32_t)i;
-          codes[i] = (uint32_t)distinct;
-          table[h & mask] = (uint32_t)++distinct;
+          codes[i] = new_code(i, &distinct, firsts, table + (h & mask));
           break;
         }
         const View *other = views + firsts[known - 1];
@@ -313,9 +318,7 @@ int64_t scan_codes64(const uint64_t *values, int64_t n, uint32_t *codes, uint32_
     for (uint64_t h = mixed(mixed(values[i] ^ seed)) >> 20;; h++) {
       const uint32_t known = table[h & mask];
       if (!known) {
-        firsts[distinct] = (uint32_t)i;
-        codes[i] = (uint32_t)distinct;
-        table[h & mask] = (uint32_t)++distinct;
+        codes[i] = new_code(i, &distinct, firsts, table + (h & mask));
         break;
       }
       if (values[firsts[known - 1]] == values[i]) {

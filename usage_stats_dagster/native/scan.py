@@ -1,7 +1,7 @@
 """The compiled loops of `scan.c`, as functions of numpy arrays and Polars columns.
 
 What belongs here: finding the library, and handing arrays over. What does not: what stands in for it (`logs/lines.py`,
-`logs/formats/cut.py`, `lookups/codes.py`), which every caller has, as `library` is None where nothing was compiled.
+`logs/formats/cut.py`, `lookups/distinct.py`), which every caller has, as `library` is None where nothing was compiled.
 """
 
 from __future__ import annotations

@@ -142,8 +142,7 @@ def _count_together(ws: Workspace, stale: Sequence[_Stale]) -> list[Metrics]:
     for k, s in enumerate(stale):
         after = (s.site.id, ws.settings.day_after(s.day))
         if s.inputs["tail"] and after not in numbers:
-            end = ws.settings.day_start(after[1]) + seconds
-            tail = ws.lake.scan(EVENTS, [after]).select(EVENT_COLUMNS).filter(pl.col("server_time") <= end).collect()
+            tail = first_seconds_after(ws, s.site.id, s.day).select(EVENT_COLUMNS).collect()
             tails.append(tail.with_columns(pl.lit(k, pl.Int32).alias(SITE_DAY)).select(head.columns))
     about = pl.DataFrame(
         [(k, s.site.id, s.day, s.site.level, s.version) for k, s in enumerate(stale)],
@@ -272,6 +271,13 @@ def tail_of(ws: Workspace, idsite: int, day: date) -> str:
     return str(nxt.counts["head_hash"]) if nxt is not None else ""
 
 
+def first_seconds_after(ws: Workspace, idsite: int, day: date) -> pl.LazyFrame:
+    """EVENTS of the next day that can tell double clicks of this one."""
+    after = ws.settings.day_after(day)
+    end = ws.settings.day_start(after) + timedelta(seconds=ws.settings.rules.double_click_seconds)
+    return ws.lake.scan(EVENTS, [(idsite, after)]).filter(pl.col("server_time") <= end)
+
+
 def _events(ws: Workspace, idsite: int, day: date) -> Manifest:
     found = ws.lake.manifest(EVENTS, idsite, day)
     if found is None:
@@ -290,14 +296,11 @@ def _visits(ws: Workspace, idsite: int, day: date) -> Manifest:
 
 def _buckets(ws: Workspace, of: _Stale) -> Iterator[Bucket]:
     idsite, day = of.site.id, of.day
-    seconds = timedelta(seconds=ws.settings.rules.double_click_seconds)
-    following = ws.settings.day_after(day)
-    after = ws.settings.day_start(following)
     edges = list(pairwise(shares(of.events.rows, BUCKET_EVENTS)))
     for k, (low, high) in enumerate(edges):
         events = ws.lake.scan(EVENTS, [(idsite, day)])
         visits = ws.lake.scan(VISITS, [(idsite, day)])
-        tail = ws.lake.scan(EVENTS, [(idsite, following)]).filter(pl.col("server_time") <= after + seconds)
+        tail = first_seconds_after(ws, idsite, day)
         if len(edges) > 1:
             of_bucket = pl.col("idvisitor") >= f"{low:016x}"
             if k < len(edges) - 1:

@@ -28,7 +28,7 @@ from usage_stats_dagster.metrics.aggregate import (
 )
 from usage_stats_dagster.metrics.table import Bucket, countries_of, figures_of, metrics, table_of
 from usage_stats_dagster.metrics.version import rules_version
-from usage_stats_dagster.pipeline.figures import tail_of
+from usage_stats_dagster.pipeline.figures import first_seconds_after, tail_of
 from usage_stats_dagster.pipeline.stage import fingerprint
 from usage_stats_dagster.pipeline.versions import figures_parts
 from usage_stats_dagster.pipeline.workspace import Workspace
@@ -94,7 +94,7 @@ def _from_days(ws: Workspace, site: Site, days: Sequence[date]) -> Figures | Non
     events = every.select(EVENT_COLUMNS).filter(theirs).collect()
     if events.height > MONTH_EVENTS:
         return None
-    tail = _tail(ws, site, last).select(EVENT_COLUMNS).filter(theirs).collect()
+    tail = first_seconds_after(ws, site.id, last).select(EVENT_COLUMNS).filter(theirs).collect()
     stored = ws.lake.scan(METRICS_TABLE, parts).select("identifier", pl.col("country").fill_null(NO_COUNTRY), *FIGURES)
     month = figures_of(
         Bucket(events.lazy(), _last_read(visits, events["idvisit"]), tail.lazy()), ws.settings, (days[0], last)
@@ -126,7 +126,7 @@ def _by_day(ws: Workspace, site: Site, days: Sequence[date], events: pl.DataFram
     tails = [head.with_columns(before.gather(head[SITE_DAY])).drop_nulls(SITE_DAY).lazy()]
     for d, k in place.items():
         if ws.settings.day_after(d) not in place:
-            after = tail.lazy() if d == days[-1] else _tail(ws, site, d).select(EVENT_COLUMNS)
+            after = tail.lazy() if d == days[-1] else first_seconds_after(ws, site.id, d).select(EVENT_COLUMNS)
             of_them = after.filter(pl.col("idvisitor").is_in(events["idvisitor"].unique().implode()))
             tails.append(of_them.with_columns(pl.lit(k, pl.Int32).alias(SITE_DAY)))
     return Bucket(numbered.lazy(), pl.concat(visits), pl.concat(tails))
@@ -160,7 +160,7 @@ def _countries_of(ws: Workspace, site: Site, days: Sequence[date], others: pl.Ex
 def _buckets(ws: Workspace, site: Site, days: Sequence[date]) -> Iterator[Bucket]:
     parts, last = [(site.id, d) for d in days], max(days)
     visits = _last_read(ws.lake.scan(VISITS, parts)).collect().lazy()
-    events, tail = ws.lake.scan(EVENTS, parts), _tail(ws, site, last)
+    events, tail = ws.lake.scan(EVENTS, parts), first_seconds_after(ws, site.id, last)
     total = sum(m.rows for d in days if (m := ws.lake.manifest(EVENTS, site.id, d)) is not None)
     n = max(1, -(-total // MONTH_EVENTS))
     for k in range(n):
@@ -180,10 +180,3 @@ def _last_read(visits: pl.LazyFrame, ids: pl.Series | None = None) -> pl.LazyFra
         .sort("visit_last_action_time", nulls_last=False, maintain_order=True)
         .unique("idvisit", keep="last", maintain_order=True)
     )
-
-
-def _tail(ws: Workspace, site: Site, day: date) -> pl.LazyFrame:
-    """The events of the first seconds after the day."""
-    after = ws.settings.day_after(day)
-    end = ws.settings.day_start(after) + timedelta(seconds=ws.settings.rules.double_click_seconds)
-    return ws.lake.scan(EVENTS, [(site.id, after)]).filter(pl.col("server_time") <= end)

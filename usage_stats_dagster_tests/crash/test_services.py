@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from usage_stats_dagster_tests.crash.cases import killed_everywhere, prepare
-from usage_stats_dagster_tests.crash.commands import ended, start
 from usage_stats_dagster_tests.crash.random_kills import kill_at_calls, kill_at_moments, kill_under_readers
+from usage_stats_dagster_tests.crash.two_runs import run_at_once, two_runs
 from usage_stats_dagster_tests.crash.worker import state_from
 from usage_stats_dagster_tests.crash.workers import Helpers, helper_at
-from usage_stats_dagster_tests.crash.worlds import FIRST, SECOND
 
 pytestmark = pytest.mark.services
 
@@ -43,14 +42,7 @@ def test_readers_see_whole_days_while_runs_are_killed(
     assert not kill_under_readers(service_workers, tmp_path, 2, place)
 
 
-@pytest.mark.parametrize(
-    ("world", "days"),
-    [
-        ("first_import", (FIRST, FIRST)),  # where bucket and indices have to be begun first
-        ("two_sites_anew", (FIRST, SECOND)),  # double clicks between them
-    ],
-    ids=["same_day", "neighbours"],
-)
+@two_runs
 def test_two_runs_at_once_make_what_one_makes(
     world: str, days: tuple, service_workers: Helpers, place: dict[str, str], tmp_path: Path
 ) -> None:
@@ -58,7 +50,5 @@ def test_two_runs_at_once_make_what_one_makes(
     folder = tmp_path / "world"
     with helper_at(tmp_path / "witness", place) as witness:
         witness.do("put_back", copy=str(made.start), folder=str(folder))
-        for done in [ended(p) for p in [start(folder, "run", "--plain", "--day", str(d), **place) for d in days]]:
-            assert done.returncode == 0, done.stderr
-            assert "Traceback" not in done.stderr
+        run_at_once(folder, days, "--plain", **place)
         assert not state_from(witness.do("look", folder=str(folder))).differences(made.new)

@@ -9,32 +9,22 @@ from pathlib import Path
 import pytest
 
 from usage_stats_dagster_tests.crash.cases import prepare
-from usage_stats_dagster_tests.crash.commands import ended, start, usage_stats
+from usage_stats_dagster_tests.crash.commands import usage_stats
 from usage_stats_dagster_tests.crash.places import replace_tree
 from usage_stats_dagster_tests.crash.states import LEDGER, state_of
+from usage_stats_dagster_tests.crash.two_runs import run_at_once, two_runs
 from usage_stats_dagster_tests.crash.workers import Helpers
-from usage_stats_dagster_tests.crash.worlds import FIRST, SECOND
 
 
 @pytest.mark.parametrize("plain", [True, False], ids=["plain", "dagster"])
-@pytest.mark.parametrize(
-    ("world", "days"),
-    [
-        ("first_import", (FIRST, FIRST)),  # where even the ledger has to be made first
-        ("two_sites_anew", (FIRST, SECOND)),  # double clicks between them
-    ],
-    ids=["same_day", "neighbours"],
-)
+@two_runs
 def test_two_runs_at_once_make_what_one_makes(
     world: str, days: tuple, plain: bool, workers: Helpers, tmp_path: Path
 ) -> None:
     made = prepare(workers, world, tmp_path)
     folder = tmp_path / "world"
     replace_tree(made.start, folder)
-    how = ["--plain"] if plain else []
-    for done in [ended(p) for p in [start(folder, "run", "--day", str(d), *how) for d in days]]:
-        assert done.returncode == 0, done.stderr
-        assert "Traceback" not in done.stderr
+    run_at_once(folder, days, *(["--plain"] if plain else []))
     assert not state_of(folder).differences(made.new)
 
 

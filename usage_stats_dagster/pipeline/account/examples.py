@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import date, timedelta
+from datetime import date
 from pathlib import PurePath
 from typing import Any
 
@@ -22,7 +22,7 @@ from usage_stats_dagster.logs.addresses import blot
 from usage_stats_dagster.logs.drops import EXAMPLES, SHOWN
 from usage_stats_dagster.metrics.aggregate import mark
 from usage_stats_dagster.metrics.steps import KEPT, NAMES, VOCABULARIES, reason_column
-from usage_stats_dagster.pipeline.figures import BUCKET_EVENTS
+from usage_stats_dagster.pipeline.figures import BUCKET_EVENTS, first_seconds_after
 from usage_stats_dagster.pipeline.log_import import side_file
 from usage_stats_dagster.pipeline.tracking import shares
 from usage_stats_dagster.pipeline.workspace import Workspace
@@ -121,14 +121,11 @@ def _robots(ws: Workspace, idsite: int, day: date) -> Iterator[tuple[str, str, d
 
 def _dropped(ws: Workspace, idsite: int, day: date, rows: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Of the first range of visitors, on a day of more events than are counted at a time."""
-    following = ws.settings.day_after(day)
-    end = ws.settings.day_start(following) + timedelta(seconds=ws.settings.rules.double_click_seconds)
     of_day = [ws.lake.scan(t, [(idsite, day)]) for t in (EVENTS, VISITS)]
-    tail = ws.lake.scan(EVENTS, [(idsite, following)]).filter(pl.col("server_time") <= end)
     mine = (
         pl.col("idvisitor") < f"{shares(rows, BUCKET_EVENTS)[1]:016x}" if rows > BUCKET_EVENTS else pl.lit(value=True)
     )
-    frames = (engine.wrap(f.filter(mine)) for f in (*of_day, tail))
+    frames = (engine.wrap(f.filter(mine)) for f in (*of_day, first_seconds_after(ws, idsite, day)))
     marked = engine.collect(mark(*frames, rules=ws.settings.rules, more=(*_SHOWN_OF_EVENTS, "idlink_va")))
     for vocabulary in VOCABULARIES:
         code = reason_column(vocabulary)
