@@ -43,7 +43,7 @@ MUTATIONS = (
     soon = several.with_columns(following=following).filter(
         (c("server_time") - c("following"))''', ("metrics/test_counter.py",)),
     Mutation("double click by item, not by URL", "metrics/double_click.py", '("idvisitor", "action_url", "action_type")', '("idvisitor", "identifier", "action_type")', ("metrics/test_counter.py",)),
-    Mutation("double clicks don't reach over midnight", "pipeline/figures.py", 'pl.col("server_time") <= after + seconds', 'pl.col("server_time") < after', ("pipeline/test_golden.py",)),
+    Mutation("double clicks don't reach over midnight", "pipeline/figures.py", 'pl.col("server_time") <= end)', 'pl.col("server_time") < ws.settings.day_start(after))', ("pipeline/test_golden.py",)),
     Mutation("a changed next day leaves the day as it was", "pipeline/status.py", 'and row["done_tail_hash"] == tail', "and tail is not None", ("pipeline/test_golden.py", "pipeline/test_pure.py")),
     Mutation("a visit ends after 1,799 s, not 1,800 s", "settings.py", "visit_seconds: int = Field(1800,", "visit_seconds: int = Field(1799,", ("tracker/test_sessions.py",)),
     Mutation("a gap of exactly 1,800 s stays in the visit", "tracker/sessions.py", '(c("second") - c("before")) < visit_seconds', '(c("second") - c("before")) <= visit_seconds', ("tracker/test_sessions.py",)),
