@@ -27,7 +27,7 @@ import polars as pl
 from benchmarks.measure import tool
 from usage_stats_dagster.documents.contract import index_body, with_ids
 from usage_stats_dagster.index.embedded import EmbeddedIndex
-from usage_stats_dagster.index.opensearch.bulk import _action
+from usage_stats_dagster.index.opensearch.bulk import action
 from usage_stats_dagster.index.opensearch.index import OpenSearchIndex
 from usage_stats_dagster.index.source import encoded
 from usage_stats_dagster.schemas import DOCUMENTS, METRICS
@@ -106,7 +106,7 @@ def main() -> None:
     print(f"{frame.height:,} documents, {given.requests} requests at a time, load {os.getloadavg()[0]:.1f}")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        lines = encoded(frame).select(_action("index") + "\n" + pl.col("source") + "\n").to_series()
+        lines = encoded(frame).select(action("index") + "\n" + pl.col("source") + "\n").to_series()
         bodies = []
         for n in range(0, len(lines), given.size):
             bodies.append(folder / f"{n}.ndjson")

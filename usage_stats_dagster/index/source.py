@@ -5,6 +5,7 @@ What belongs here: hashes that every backend compares. What does not: the JSON i
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 import polars as pl
@@ -13,9 +14,19 @@ import xxhash
 
 from usage_stats_dagster.documents.contract import to_source
 
+PART = 10_000
+"""Documents that are encoded at a time in one thread."""
+
 
 def encoded(documents: pl.DataFrame) -> pl.DataFrame:
     """Adds `source`, the document's JSON, and `hash` (Int64), xxh3 over it: signed, since SQLite has no other number."""
+    if documents.height <= PART:
+        return _encoded(documents)
+    with ThreadPoolExecutor(2, thread_name_prefix="encode") as pool:
+        return pl.concat(pool.map(_encoded, documents.iter_slices(PART)))
+
+
+def _encoded(documents: pl.DataFrame) -> pl.DataFrame:
     hashes = pl.col("source").nchash.xxh3_64().reinterpret(signed=True)  # type: ignore[attr-defined]
     return documents.with_columns(to_source(documents).alias("source")).with_columns(hash=hashes)
 

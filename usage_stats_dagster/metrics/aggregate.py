@@ -131,9 +131,7 @@ def mark(
             tail.select(columns).with_columns(in_tail=nw.lit(value=True)),
         ]
     )
-    joined = both.join(visits.select(*keys, *VISIT_COLUMNS), on=[*keys, "idvisit"], how="left").with_columns(
-        country=c("location_country").fill_null(NO_COUNTRY)
-    )
+    joined = _with_country(both, visits, keys)
     marked = steps.apply(steps.with_kind(joined), rules, keys).filter(~c("in_tail"))
     return marked.select(list(dict.fromkeys((*keys, *MARKED_COLUMNS, *more))))
 
@@ -153,9 +151,7 @@ def item_countries(events: Frame, visits: Frame, *, rules: RulesSection) -> Fram
 
     `events`: COUNTRY_COLUMNS; `visits`: VISIT_COLUMNS.
     """
-    joined = events.join(visits, on="idvisit", how="left").with_columns(
-        country=c("location_country").fill_null(NO_COUNTRY)
-    )
+    joined = _with_country(events, visits, ())
     # What COUNTER's own steps drop LA Referencia's figures keep, and one of the two is enough to speak.
     of_both = [s for s in rules.steps if LAREFERENCIA in steps.vocabularies(s)]
     return _item_countries(steps.apply(steps.with_kind(joined), rules.model_copy(update={"steps": of_both})), ())
@@ -171,6 +167,12 @@ def replaced(sums: Frame, old: Frame, new: Frame) -> Frame:
 def of_one_visit(countries: Sequence[Frame]) -> Frame:
     """`Figures.countries` of all visits from those of parts of them, no visit in two."""
     return _of_one_visit(nw.concat(list(countries)), ())
+
+
+def _with_country(events: Frame, visits: Frame, keys: Sequence[str]) -> Frame:
+    """The events with VISIT_COLUMNS of their visit, and its country."""
+    joined = events.join(visits.select(*keys, *VISIT_COLUMNS), on=[*keys, "idvisit"], how="left")
+    return joined.with_columns(country=c("location_country").fill_null(NO_COUNTRY))
 
 
 def _lareferencia(marked: Frame, keys: Sequence[str]) -> Frame:

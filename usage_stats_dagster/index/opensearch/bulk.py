@@ -16,11 +16,18 @@ from itertools import islice
 import polars as pl
 
 from usage_stats_dagster.index.interface import DocumentIndexError
-from usage_stats_dagster.index.opensearch.http import AGAIN, IndexAnswerError, IndexUnreachableError, OpenSearchHttp
+from usage_stats_dagster.index.opensearch.http import (
+    AGAIN,
+    IndexAnswerError,
+    IndexUnreachableError,
+    OpenSearchHttp,
+    Parameters,
+)
 
 MOST_BYTES = 8 << 20
 """Of a request: managed services refuse more than 10 MiB."""
-_ANSWERED = {"filter_path": "errors,items.*.status,items.*.error.type,items.*.error.reason"}
+_WHETHER = {"filter_path": "errors"}
+_WHICH = {"filter_path": "errors,items.*.status,items.*.error.type,items.*.error.reason"}
 _NAMED = 5
 _TOO_LARGE = 413
 
@@ -39,20 +46,21 @@ class Bulk:
 
     def index(self, index: str, documents: pl.DataFrame, check: Callable[[], None] = lambda: None) -> None:
         """Put `documents` (`id`, `source`) into the index; `check` is called before each request and may raise."""
-        self._send(index, documents.select(line=_action("index") + "\n" + pl.col("source") + "\n")["line"], check)
+        rows = documents.select("id", "source")
+        self._send(index, rows, action("index") + "\n" + pl.col("source") + "\n", check)
 
     def delete(self, index: str, ids: pl.Series, check: Callable[[], None] = lambda: None) -> None:
         """Delete the documents of these ids; one that isn't there is no error."""
-        self._send(index, ids.to_frame("id").select(line=_action("delete") + "\n")["line"], check)
+        self._send(index, ids.to_frame("id"), action("delete") + "\n", check)
 
-    def _send(self, index: str, lines: pl.Series, check: Callable[[], None]) -> None:
-        parts = cut(lines, self.documents)
+    def _send(self, index: str, rows: pl.DataFrame, line: pl.Expr, check: Callable[[], None]) -> None:
+        parts = cut(rows, self.documents)
         with ThreadPoolExecutor(self.requests, thread_name_prefix="bulk") as pool:
             pending: set[Future[None]] = set()
             try:
                 for part in parts:
                     check()
-                    pending.add(pool.submit(self._part, index, part))
+                    pending.add(pool.submit(self._part, index, part, line))
                     if len(pending) >= self.requests:
                         pending = _first_done(pending)
                 while pending:
@@ -62,8 +70,8 @@ class Bulk:
                     future.cancel()
                 raise
 
-    def _part(self, index: str, lines: pl.Series) -> None:
-        left = lines
+    def _part(self, index: str, rows: pl.DataFrame, line: pl.Expr) -> None:
+        left = rows.select(line=line)["line"]
 
         def work() -> None:
             nonlocal left
@@ -74,19 +82,24 @@ class Bulk:
 
         self.http.patiently(work)
 
-    def _once(self, index: str, lines: pl.Series) -> pl.Series:
-        """Send the lines once; gives back those that were refused for now."""
-        body = lines.str.join("").item().encode()
+    def _once(self, index: str, lines: pl.Series, answer: Parameters = _WHETHER) -> pl.Series:
+        """Send the lines once; gives back those that were refused for now.
+
+        To say how each item fared costs the server time: it is asked only where some were refused, by sending them again.
+        """
+        body = lines.str.join("").cast(pl.Binary).item()
         try:
-            answer = self.http.once("POST", f"/{index}/_bulk", body, _ANSWERED)
+            fared = self.http.once("POST", f"/{index}/_bulk", body, answer)
         except IndexAnswerError as e:
             if e.status != _TOO_LARGE or len(lines) == 1:
                 raise
             half = len(lines) // 2
             return pl.concat([self._once(index, lines[:half]), self._once(index, lines[half:])])
-        if not answer["errors"]:
+        if not fared["errors"]:
             return lines.clear()
-        items = [next(iter(item.values())) for item in answer["items"]]
+        if answer is _WHETHER:
+            return self._once(index, lines, _WHICH)
+        items = [next(iter(item.values())) for item in fared["items"]]
         refused = [(n, i) for n, i in enumerate(items) if "error" in i]
         final = [(n, i["error"]) for n, i in refused if i["status"] not in AGAIN]
         if final:
@@ -94,19 +107,20 @@ class Bulk:
         return lines.gather([n for n, _ in refused])
 
 
-def cut(lines: pl.Series, documents: int) -> Iterator[pl.Series]:
-    """The lines in parts of at most so many, and of at most MOST_BYTES unless one line alone has more."""
-    ends = lines.str.len_bytes().cast(pl.Int64).cum_sum()
+def cut(rows: pl.DataFrame, documents: int) -> Iterator[pl.DataFrame]:
+    """The rows in parts of at most so many, and of at most MOST_BYTES of text unless one row alone has more."""
+    ends = rows.select(pl.sum_horizontal(pl.all().str.len_bytes().cast(pl.Int64)).cum_sum()).to_series()
     start = 0
-    while start < len(lines):
+    while start < rows.height:
         before = ends[start - 1] if start else 0
         end = int(ends.search_sorted(before + MOST_BYTES, side="right"))
-        end = min(max(end, start + 1), start + documents, len(lines))
-        yield lines[start:end]
+        end = min(max(end, start + 1), start + documents, rows.height)
+        yield rows[start:end]
         start = end
 
 
-def _action(name: str) -> pl.Expr:
+def action(name: str) -> pl.Expr:
+    """The line before a document of column `id`."""
     return pl.struct(pl.struct(_id="id").alias(name)).struct.json_encode()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
 
@@ -90,19 +90,23 @@ class OpenSearchIndex:
 
     def _replace_site(self, of_site: list[Stretch]) -> dict[int, IndexReport]:
         reports: dict[int, IndexReport] = {}
-        for stretch in of_site:
-            period = stretch.period()
-            writer, changes = self._writer(period.idsite), pl.DataFrame(schema=CHANGES)
-            if writer.is_as_wanted(period):
-                # A writer may have been killed when all was written but the end of its lease.
-                if period.idsite not in self._looked_for_the_dead:
-                    self._looked_for_the_dead.add(period.idsite)
-                    end_of_the_dead(self.http, self._state, period.idsite)
-            else:
-                with self._leased(period.idsite) as lease:
-                    changes = writer.replace(period, lease)
-            reports |= stretch.reports(changes)
+        with ThreadPoolExecutor(1, thread_name_prefix="coder") as coder:
+            for stretch in of_site:
+                reports |= self._replace_stretch(stretch, coder)
         return reports
+
+    def _replace_stretch(self, stretch: Stretch, coder: Executor) -> dict[int, IndexReport]:
+        period = stretch.period(coder)
+        writer, changes = self._writer(period.idsite), pl.DataFrame(schema=CHANGES)
+        if writer.is_as_wanted(period):
+            # A writer may have been killed when all was written but the end of its lease.
+            if period.idsite not in self._looked_for_the_dead:
+                self._looked_for_the_dead.add(period.idsite)
+                end_of_the_dead(self.http, self._state, period.idsite)
+        else:
+            with self._leased(period.idsite) as lease:
+                changes = writer.replace(period, lease)
+        return stretch.reports(changes)
 
     def rebuild(
         self, idsite: int, periods: Iterable[pl.DataFrame], *, grain: Grain = "day", replace_foreign: bool = False

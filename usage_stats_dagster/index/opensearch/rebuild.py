@@ -7,6 +7,7 @@ documents come from (`pipeline/reindexing.py`).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 import polars as pl
@@ -17,7 +18,6 @@ from usage_stats_dagster.index.opensearch.lease import Lease
 from usage_stats_dagster.index.opensearch.replace import Period, Writer
 from usage_stats_dagster.index.opensearch.site import Seen
 from usage_stats_dagster.index.opensearch.view import View
-from usage_stats_dagster.index.source import encoded
 
 
 def rebuild(
@@ -41,12 +41,13 @@ def rebuild(
     before = Seen() if foreign else site.seen()
     index = site.make()
     should: dict[date, tuple[int, ...]] = {}
-    for documents in periods:
-        start, end, checked = check_period(idsite, documents, grain)
-        period = Period(idsite, start, end, grain, encoded(checked))
-        writer.bulk.index(index, period.documents, lease.check)
-        writer.records.write(idsite, index, period.records)
-        should |= {d: r.figures for d, r in period.records.items()}
+    with ThreadPoolExecutor(1, thread_name_prefix="coder") as coder:
+        for documents in periods:
+            start, end, checked = check_period(idsite, documents, grain)
+            period = Period.of(idsite, start, end, grain, checked, coder)
+            writer.bulk.index(index, period.documents, lease.check)
+            writer.records.write(idsite, index, period.records)
+            should |= {d: r.figures for d, r in period.records.items()}
     site.refresh(index)
     found = questions.figures(View(site.http, index), EVERYTHING, by="day")
     if {row[0]: row[1:] for row in found.select("period", *FIGURES).rows()} != should:

@@ -29,12 +29,29 @@ HASHES = pl.Schema({"id": pl.String, "hash": pl.Int64})
 
 @dataclass(frozen=True)
 class Record:
-    """A date of an index: its grain, a hash over its documents, their number and sums (FIGURES), and `hashes` (HASHES)."""
+    """A date of an index: its grain, a hash over its documents, their number and sums (FIGURES), and their `hashes`."""
 
     grain: Grain
     content_hash: str
     figures: tuple[int, ...]
-    hashes: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=HASHES), compare=False)
+    packed: str = field(default="", compare=False, repr=False)
+
+    @property
+    def hashes(self) -> pl.DataFrame:
+        """HASHES; none where the record was read without them."""
+        ids, _, numbers = (
+            zstandard.decompress(base64.b64decode(self.packed)).partition(b"\n\n") if self.packed else (b"",) * 3
+        )
+        if not ids:
+            return pl.DataFrame(schema=HASHES)
+        return pl.DataFrame({"id": ids.decode().split("\n"), "hash": np.frombuffer(numbers, "<i8")}, HASHES)
+
+
+def packed(hashes: pl.DataFrame) -> str:
+    """HASHES as a record keeps them."""
+    ids = "\n".join(hashes["id"].to_list()).encode()
+    numbers = hashes["hash"].to_numpy().astype("<i8").tobytes()
+    return base64.b64encode(zstandard.compress(ids + b"\n\n" + numbers, 3)).decode()
 
 
 class Records:
@@ -87,20 +104,14 @@ def _key(index: str, day: date) -> str:
 
 
 def _stored(record: Record) -> dict[str, Any]:
-    ids = "\n".join(record.hashes["id"].to_list()).encode()
-    packed = zstandard.compress(ids + b"\n\n" + record.hashes["hash"].to_numpy().astype("<i8").tobytes(), 3)
     return {
         "grain": record.grain,
         "content_hash": record.content_hash,
         "figures": dict(zip(FIGURES, record.figures, strict=True)),
-        "hashes": base64.b64encode(packed).decode(),
+        "hashes": record.packed,
     }
 
 
 def _record(stored: dict[str, Any]) -> Record:
-    hashes = pl.DataFrame(schema=HASHES)
-    if "hashes" in stored:
-        ids, _, numbers = zstandard.decompress(base64.b64decode(stored["hashes"])).partition(b"\n\n")
-        known = {"id": ids.decode().split("\n"), "hash": np.frombuffer(numbers, "<i8")}
-        hashes = pl.DataFrame(known, HASHES) if ids else hashes
-    return Record(stored["grain"], stored["content_hash"], tuple(stored["figures"][f] for f in FIGURES), hashes)
+    figures = tuple(stored["figures"][f] for f in FIGURES)
+    return Record(stored["grain"], stored["content_hash"], figures, stored.get("hashes", ""))

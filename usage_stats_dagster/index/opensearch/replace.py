@@ -15,9 +15,10 @@ index what readers see (`_recover`): hidden documents are deleted, those of the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
 
 import polars as pl
 
@@ -25,10 +26,10 @@ from usage_stats_dagster.index.interface import FIGURES, DocumentIndexError, Gra
 from usage_stats_dagster.index.opensearch import questions
 from usage_stats_dagster.index.opensearch.bulk import Bulk
 from usage_stats_dagster.index.opensearch.lease import Lease
-from usage_stats_dagster.index.opensearch.records import HASHES, Record, Records
+from usage_stats_dagster.index.opensearch.records import HASHES, Record, Records, packed
 from usage_stats_dagster.index.opensearch.site import Hidden, Seen, SiteIndices
 from usage_stats_dagster.index.opensearch.view import View
-from usage_stats_dagster.index.source import content_hashes
+from usage_stats_dagster.index.source import content_hashes, encoded
 from usage_stats_dagster.schemas import METRICS
 
 _FEW = 2000
@@ -40,24 +41,36 @@ CHANGES = pl.Schema({"date": pl.Date, "inserted": pl.Int64, "updated": pl.Int64,
 
 @dataclass(frozen=True)
 class Period:
-    """What a site's dates shall hold: `documents` (DOCUMENTS, `source`, `hash`) of one grain, from start to end."""
+    """What a site's dates shall hold, from start to end: documents of one grain on `dates`.
+
+    The documents are encoded in another thread, while this one asks the server what it has.
+    """
 
     idsite: int
     start: date
     end: date
     grain: Grain
-    documents: pl.DataFrame
+    dates: Sequence[date]
+    _documents: Future[pl.DataFrame]
+    _records: Future[dict[date, Record]]
 
-    @cached_property
+    @classmethod
+    def of(cls, idsite: int, start: date, end: date, grain: Grain, documents: pl.DataFrame, coder: Executor) -> Period:
+        """Of DOCUMENTS that `check_replacement` let through."""
+        dates = documents["date"].unique().sort().to_list()
+        coded = coder.submit(encoded, documents)
+        records = coder.submit(lambda: _records_of(coded.result(), grain))
+        return cls(idsite, start, end, grain, dates, coded, records)
+
+    @property
+    def documents(self) -> pl.DataFrame:
+        """`date`, `id`, `hash`, `source`."""
+        return self._documents.result().select("date", *HASHES, "source")
+
+    @property
     def records(self) -> dict[date, Record]:
         """What each date will have."""
-        sums = [pl.len().alias("documents"), *(pl.col(m).sum() for m in METRICS)]
-        figures = {row[0]: row[1:] for row in self.documents.group_by("date").agg(sums).rows()}
-        hashes = self.documents.select("date", *HASHES).partition_by("date", as_dict=True)
-        return {
-            day: Record(self.grain, text, figures[day], hashes[(day,)].select(*HASHES).sort("id"))
-            for day, text in content_hashes(self.documents).items()
-        }
+        return self._records.result()
 
 
 @dataclass(frozen=True)
@@ -73,32 +86,33 @@ class Writer:
         seen = self.site.seen()
         if not seen.whole or seen.index is None:
             return False
+        known = self.records.read(seen.index, period.dates)
+        if len(known) < len(period.dates) or known != period.records:
+            return False
         return self._present(seen.index, period) == period.records
 
     def replace(self, period: Period, lease: Lease) -> pl.DataFrame:
         """Make the period what it shall be, under the site's lease; gives CHANGES."""
         index = self.ready(period.idsite, lease)
-        wanted, present = period.records, self._present(index, period)
-        stale = sorted(d for d in wanted.keys() | present.keys() if wanted.get(d) != present.get(d))
+        present = self._present(index, period)
+        if period.dates and not present:
+            # Hidden before it is known what they will hold: it is still being encoded.
+            during = self._show(index, Seen(index, hidden=Hidden(tuple(period.dates))), lease)
+            self._fill(index, during, period, period.documents, pl.Series(dtype=pl.String), lease, period.dates)
+            return _changes(inserted=period.documents)
+        gone = [d for d in present if d not in period.dates]
+        begun = [d for d in period.dates if present.get(d) is None or present[d] != period.records[d]]
+        stale = sorted([*begun, *gone])
         old, new = self._old(index, stale, present), period.documents.filter(pl.col("date").is_in(stale))
-        both = new.select("id", "hash").join(old.select("id", old="hash"), on="id", how="left")
-        changed = new.join(both.filter(pl.col("hash").ne_missing(pl.col("old"))), on="id", how="semi")
-        removed = old.join(new, on="id", how="anti")
-        known = {d: wanted[d] for d in stale if d in wanted}
-        gone = [d for d in stale if d not in wanted]
+        changed, removed = new.join(old, on=["id", "hash"], how="anti"), old.join(new, on="id", how="anti")
         if changed.height or removed.height:
             during = self._switch(index, stale, old, new, changed, removed["id"], lease)
-            self._write(index, period, changed, removed["id"], lease)
-            self.records.write(period.idsite, index, known, gone)
-            lease.check()
-            self.site.show(during, Seen(index))
+            self._fill(index, during, period, changed, removed["id"], lease, begun, gone)
         else:
-            self.records.write(period.idsite, index, known, gone)
-        done = (changed.join(old, on="id", how="anti"), changed.join(old, on="id", how="semi"), removed)
-        counted = (
-            f.group_by("date").len(name) for name, f in zip(("inserted", "updated", "removed"), done, strict=True)
-        )
-        return pl.concat([pl.DataFrame(schema=CHANGES), *counted], how="diagonal_relaxed").group_by("date").sum()
+            self.records.write(period.idsite, index, {d: period.records[d] for d in begun}, gone)
+        sent = changed.select("date", "id")
+        updated = sent.join(old, on="id", how="semi")
+        return _changes(inserted=sent.join(updated, on="id", how="anti"), updated=updated, removed=removed)
 
     def ready(self, idsite: int, lease: Lease) -> str:
         """The site's index, seen whole: made if there is none, mended if a writer died; others are swept away."""
@@ -168,15 +182,30 @@ class Writer:
             staged = self.site.make(staged=True)
             self.bulk.index(staged, shown, lease.check)
             self.site.refresh(staged)
-        during = Seen(index, staged, Hidden(tuple(stale), tuple(ids) if by_id else ()))
+        return self._show(index, Seen(index, staged, Hidden(tuple(stale), tuple(ids) if by_id else ())), lease)
+
+    def _show(self, index: str, during: Seen, lease: Lease) -> Seen:
         lease.check()
         self.site.show(Seen(index), during)
         return during
 
-    def _write(self, index: str, period: Period, changed: pl.DataFrame, removed: pl.Series, lease: Lease) -> None:
+    def _fill(
+        self, index: str, during: Seen, period: Period, changed: pl.DataFrame, removed: pl.Series, lease: Lease,
+        begun: Sequence[date], gone: Sequence[date] = (),
+    ) -> None:  # fmt: skip
+        """Make the index what it shall be, and show all of it."""
         self.bulk.index(index, changed, lease.check)
         self.bulk.delete(index, removed, lease.check)
-        self.site.refresh(index)
+        with ThreadPoolExecutor(1, thread_name_prefix="records") as aside:
+            # A writer that dies meanwhile leaves these dates hidden: the next one forgets their records.
+            kept = aside.submit(self.records.write, period.idsite, index, {d: period.records[d] for d in begun}, gone)
+            self.site.refresh(index)
+            self._compare(index, period)
+            kept.result()
+        lease.check()
+        self.site.show(during, Seen(index))
+
+    def _compare(self, index: str, period: Period) -> None:
         found = questions.figures(View(self.site.http, index), Selection(start=period.start, end=period.end), by="day")
         have = {row[0]: row[1:] for row in found.select("period", *FIGURES).rows()}
         should = {d: r.figures for d, r in period.records.items()}
@@ -187,3 +216,19 @@ class Writer:
                 f"does another program write to it? `usage-stats reindex --sites {period.idsite}` makes it anew"
             )
             raise DocumentIndexError(msg)
+
+
+def _records_of(documents: pl.DataFrame, grain: Grain) -> dict[date, Record]:
+    """By date."""
+    sums = [pl.len().alias("documents"), *(pl.col(m).sum() for m in METRICS)]
+    figures = {row[0]: row[1:] for row in documents.group_by("date").agg(sums).rows()}
+    hashes = documents.select("date", *HASHES).partition_by("date", as_dict=True)
+    return {
+        day: Record(grain, text, figures[day], packed(hashes[(day,)].sort("id")))
+        for day, text in content_hashes(documents).items()
+    }
+
+
+def _changes(**done: pl.DataFrame) -> pl.DataFrame:
+    counted = [f.group_by("date").len(name) for name, f in done.items()]
+    return pl.concat([pl.DataFrame(schema=CHANGES), *counted], how="diagonal_relaxed").group_by("date").sum()

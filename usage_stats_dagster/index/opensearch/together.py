@@ -10,6 +10,7 @@ site is one such replacement in place of thirty.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,7 +18,6 @@ import polars as pl
 
 from usage_stats_dagster.index.interface import IndexReport, Replacement, check_replacement
 from usage_stats_dagster.index.opensearch.replace import Period
-from usage_stats_dagster.index.source import encoded
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Stretch:
     parts: tuple[tuple[int, Replacement], ...]
     """With the place of each among all that were asked for."""
 
-    def period(self) -> Period:
+    def period(self, coder: Executor) -> Period:
         """What the dates shall hold. Raises what `check_replacement` raises."""
         checked = [check_replacement(r.idsite, r.start, r.end, r.documents, r.grain) for _, r in self.parts]
         (_, first), (_, last) = self.parts[0], self.parts[-1]
-        return Period(first.idsite, first.start, last.end, first.grain, encoded(pl.concat(checked)))
+        return Period.of(first.idsite, first.start, last.end, first.grain, pl.concat(checked), coder)
 
     def reports(self, changes: pl.DataFrame) -> dict[int, IndexReport]:
         """What each part got of the changes (replace.CHANGES), by place.
