@@ -7,9 +7,10 @@ A broken file never stops the others: it gets a status, a message and a bounded 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,14 @@ from usage_stats_dagster.logs.sniff import UnknownFormatError
 from usage_stats_dagster.pipeline import status
 from usage_stats_dagster.pipeline.log_import import parse_log
 from usage_stats_dagster.pipeline.overlap import overlapping
+from usage_stats_dagster.pipeline.threads import in_threads
 from usage_stats_dagster.pipeline.versions import import_parts, import_version
 from usage_stats_dagster.pipeline.workspace import Workspace
 
 MAX_ATTEMPTS = 3
+SMALL_LOG = 4 << 20
+"""Bytes of a file whose import is mostly waiting for one core and the disk: two sites' are imported side by side."""
+
 _SETTLED = (LogStatus.LOADED, LogStatus.IGNORED, LogStatus.HELD, LogStatus.INVALID, LogStatus.PARTIAL)
 
 
@@ -108,20 +113,43 @@ def import_logs(
         report = ImportReport(problems=found.problems)
         todo = pending(ws, found)
         todo += _outdated(ws, found, todo, first, last)
-        total = sum(f.size for f in todo)
-        done = 0
-        for f in todo:
-            ws.progress("importing logs", done, total)
-            done += f.size
-            if wait_for_quiet and time.time() - f.mtime_ns / 1e9 < ws.settings.platform.grace_seconds:
-                report.paths.append(PathReport(f.idsite, str(f.path), "waiting", message="changed a moment ago"))
-                continue
-            result = import_path(ws, f, first, last)
-            if result is not None:
-                report.paths.append(result)
-        ws.progress("importing logs", total, total)
+
+        def look(f: FoundLog) -> tuple[FoundLog, PathReport | None]:
+            return f, _looked_at(ws, f, first, last, wait_for_quiet=wait_for_quiet)
+
+        # What becomes of a log hangs on the site's other logs, but not on another site's.
+        total, done = sum(f.size for f in todo), 0
+        ws.progress("importing logs", done, total)
+        for small, sites_logs in _by_site(todo):
+            looked = (
+                in_threads(lambda logs: list(map(look, logs)), sites_logs)
+                if small
+                else (map(look, logs) for logs in sites_logs)
+            )
+            for f, result in chain.from_iterable(looked):
+                done += f.size
+                ws.progress("importing logs", done, total)
+                if result is not None:
+                    report.paths.append(result)
         status.refresh(ws, report.changed, found.sites, (first, last))
         return report
+
+
+def _by_site(todo: list[FoundLog]) -> Iterator[tuple[bool, list[list[FoundLog]]]]:
+    """The logs of each site, and whether they are small: then sites that follow one another come together."""
+    sites: dict[int, list[FoundLog]] = {}
+    for f in todo:
+        sites.setdefault(f.idsite, []).append(f)
+    for small, group in groupby(sites.values(), key=lambda logs: all(f.size <= SMALL_LOG for f in logs)):
+        yield small, list(group)
+
+
+def _looked_at(
+    ws: Workspace, f: FoundLog, first: date | None, last: date | None, *, wait_for_quiet: bool
+) -> PathReport | None:
+    if wait_for_quiet and time.time() - f.mtime_ns / 1e9 < ws.settings.platform.grace_seconds:
+        return PathReport(f.idsite, str(f.path), "waiting", message="changed a moment ago")
+    return import_path(ws, f, first, last)
 
 
 def _outdated(
