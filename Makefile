@@ -34,7 +34,7 @@ services: setup ## Start a MariaDB, an S3 server and an OpenSearch until Ctrl-C;
 	@$(BIN)/python -m usage_stats_dagster_tests.running_services
 
 test: setup ## Run the tests (no service needed)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 soak-crash: setup ## Kill runs at random for SECONDS (600), with fresh seeds
 	@$(BIN)/python -m usage_stats_dagster_tests.crash.soak $(or $(SECONDS),600)
