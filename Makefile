@@ -9,10 +9,10 @@ DEMO := $(CURDIR)/demo
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev services test lint types check soak soak-crash mutations bench clean
+.PHONY: help setup demo dev services test lint types check soak soak-worlds soak-crash mutations bench clean
 
 help: ## Show what there is
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 $(STAMP): pyproject.toml constraints.txt usage_stats_dagster/native/scan.c
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=/path/to/python3.12 …")'
@@ -36,9 +36,6 @@ services: setup ## Start a MariaDB, an S3 server and an OpenSearch until Ctrl-C;
 test: setup ## Run the tests (no service needed)
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-soak-crash: setup ## Kill runs at random for SECONDS (600), with fresh seeds
-	@$(BIN)/python -m usage_stats_dagster_tests.crash.soak $(or $(SECONDS),600)
-
 lint: setup ## Check style and imports
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
@@ -48,8 +45,14 @@ types: setup ## Check types, strictly, on everything below the Dagster layer
 check: lint types test ## What CI runs
 
 SECONDS ?= 600
-soak: setup ## Try fresh worlds against the oracle for SECONDS=600; what fails is kept in soak-failures/
+soak: ## Fresh worlds against the oracle, then runs killed anywhere: half of SECONDS (600) each
+	@$(MAKE) --no-print-directory soak-worlds soak-crash SECONDS=$$(( $(SECONDS) / 2 ))
+
+soak-worlds: setup ## Fresh worlds against the oracle for SECONDS; what fails is kept in soak-failures/
 	@$(BIN)/python -m usage_stats_dagster_tests.soak --seconds $(SECONDS)
+
+soak-crash: setup ## Runs killed at points and moments of fresh seeds for SECONDS, wherever a service is at hand there too
+	@$(BIN)/python -m usage_stats_dagster_tests.crash.soak $(SECONDS)
 
 mutations: setup ## Break each rule once and show which tests notice
 	@$(BIN)/python -m usage_stats_dagster_tests.mutations

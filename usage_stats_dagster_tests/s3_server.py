@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,14 +86,21 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
         parts = urlsplit(given)
         yield S3Server(f"{parts.scheme}://{parts.hostname}:{parts.port}", parts.username or "", parts.password or "")
         return
+    with private_server(folder) as server:
+        yield server
+
+
+@contextmanager
+def private_server(folder: Path, *options: str) -> Iterator[S3Server]:
+    """A server of its own, with versitygw's options; its data are in the folder, and stay there."""
     program = shutil.which("versitygw", path=f"{os.environ.get('PATH', '')}:{_go_bin()}")
     if not program:
         pytest.skip(f"no S3 server: set {S3_VARIABLE}, or `{INSTALL}`")
     data, port = folder / "data", free_port()
-    data.mkdir(parents=True)
+    data.mkdir(parents=True, exist_ok=True)
     with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(
-            [program, "--port", f"127.0.0.1:{port}", "posix", str(data)],
+            [program, "--port", f"127.0.0.1:{port}", *options, "posix", str(data)],
             env={**os.environ, "ROOT_ACCESS_KEY": _KEY, "ROOT_SECRET_KEY": _SECRET}, stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
     try:

@@ -1,4 +1,4 @@
-"""The oracle's property tests for as long as asked, with fresh seeds: `make soak` (SECONDS=600).
+"""The oracle's property tests for as long as asked, with fresh seeds: `make soak-worlds` (SECONDS=600).
 
 What belongs here: seeds, progress, keeping what failed as a folder that somebody can read. What does not: worlds and
 properties (`oracle/`). Reproduce a failure with `--seed`, or look at its folder: settings, logs and what was wrong.

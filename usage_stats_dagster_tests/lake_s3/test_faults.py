@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 
 from usage_stats_dagster.lake import s3_client, s3_upload
-from usage_stats_dagster.lake.store import Lake
+from usage_stats_dagster.lake.store import Lake, LakeError
 from usage_stats_dagster.pipeline.run import run
 from usage_stats_dagster.pipeline.workspace import Workspace
-from usage_stats_dagster.schemas import METRICS_TABLE
+from usage_stats_dagster.schemas import DOCUMENTS, METRICS_TABLE
 from usage_stats_dagster.settings import Settings, StorageSection
 from usage_stats_dagster_tests.lake_s3.lakes import DAY, PART, Bucket, commit, rows
 from usage_stats_dagster_tests.pipeline.test_pure import DAYS, TABLES, world
 from usage_stats_dagster_tests.platforms import Platform
 from usage_stats_dagster_tests.s3_proxy import Fault, Proxy
+from usage_stats_dagster_tests.s3_server import private_server
 
 pytestmark = pytest.mark.services
 
@@ -146,3 +147,28 @@ def test_two_runs_at_once_take_turns_and_make_each_day_once(
     )
     assert sorted(x for part in said for x in part if isinstance(x, str)) == ["imported"]
     assert bucket.files(*TABLES) == expected
+
+
+def test_a_bucket_that_may_only_be_read_is_read_and_never_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with private_server(tmp_path / "s3") as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        bucket = Bucket(server, server.bucket(), server.endpoint)
+        bucket.platform(tmp_path / "home").log("access-1.log", world()[DAYS[0]])
+        bucket.platform(tmp_path / "home").run()
+        before = bucket.objects()
+    with private_server(tmp_path / "s3", "--readonly") as server:
+        bucket = Bucket(server, bucket.name, server.endpoint)
+        home = bucket.platform(tmp_path / "home")
+        home.log("access-2.log", world()[DAYS[1]])
+        with pytest.raises(LakeError, match=rf"s3://{bucket.name}/lake.*"):
+            home.run()
+        assert home.ws.index.totals()["documents"].item() == home.ws.lake.manifest(DOCUMENTS, 1, DAYS[0]).rows
+        assert bucket.objects() == before
+    with private_server(tmp_path / "s3") as server:
+        bucket = Bucket(server, bucket.name, server.endpoint)
+        report = bucket.platform(tmp_path / "home").run()
+        assert DAYS[1] in {day for _, day in report.imports.changed}
+        assert bucket.objects().keys() > before.keys()
