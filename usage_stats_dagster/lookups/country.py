@@ -20,7 +20,8 @@ import maxminddb
 import polars as pl
 import xxhash
 
-from usage_stats_dagster.lookups.distinct import Memo, per_distinct
+from usage_stats_dagster.lookups.distinct import listed, per_distinct
+from usage_stats_dagster.lookups.remembered import Remembered
 
 UNKNOWN = "xx"
 REMEMBERED = 2_000_000
@@ -80,12 +81,12 @@ class _Mmdb:
         if not self._has_countries():
             msg = f"rules.country_database names {path}, an MMDB file of type {kind!r} without countries: it must hold them, as GeoLite2-Country.mmdb does"
             raise CountryDatabaseError(msg)
-        self._memo = Memo(self._judge, REMEMBERED)
+        self._remembered = Remembered(listed(self._judge), REMEMBERED)
         # Over the content, now: the file may be replaced while this reader still reads the old one.
         self.version = _file_hash(path)
 
     def __call__(self, ips: pl.Series) -> pl.Series:
-        return self._memo(ips).fill_null(UNKNOWN)
+        return self._remembered(ips).fill_null(UNKNOWN)
 
     def _has_countries(self) -> bool:
         sample = (record for _, (_, record) in zip(range(100), self._reader, strict=False))

@@ -1,12 +1,11 @@
-"""Judging a column once per distinct value, and remembering what was judged.
+"""Judging a column once per distinct value.
 
-What belongs here: the way from a column to its distinct values and back, and the bounded memory between blocks. What
-does not: any judgement.
+What belongs here: the way from a column to its distinct values and back. What does not: any judgement, remembering it
+(`remembered.py`).
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -86,51 +85,9 @@ def per_distinct(values: pl.Series, judge: Judge) -> pl.Series:
 
 def each(read: Callable[[str], str | None]) -> Judge:
     """A judge that reads one string at a time, for what no expression can do."""
-    return lambda values: pl.Series(values.name, [read(v) for v in values.to_list()], dtype=pl.String)
+    return listed(lambda values: map(read, values))
 
 
-class Memo:
-    """Verdicts of columns, each distinct value judged once over all calls; null stays null.
-
-    `limit` values are remembered: then it forgets all and begins anew. Threads may call it side by side; one is served at a time.
-    """
-
-    def __init__(self, judge: Callable[[list[str]], Iterable[str | None]], limit: int = 1_000_000) -> None:
-        self._judge = judge
-        self._limit = limit
-        self._lock = threading.Lock()
-        self._known: pl.Series
-        self._verdicts: pl.Series
-        self._forget()
-
-    def __call__(self, values: pl.Series) -> pl.Series:
-        """The verdict of every row, as a String column."""
-        found = Distinct(values)
-        with self._lock:
-            verdicts = self._of(found.values)
-        return found.spread(verdicts).alias(values.name)
-
-    def _of(self, distinct: pl.Series) -> pl.Series:
-        rows, new = self._coded(distinct)
-        if len(self) and len(self) + len(new) > self._limit:
-            self._forget()
-            rows, new = self._coded(distinct)
-        if len(new):
-            strings = _by_code(new, len(self))
-            judged = pl.Series(self._judge(strings.to_list()), dtype=pl.String)
-            self._verdicts = pl.concat([self._verdicts, judged], rechunk=True)
-        return self._verdicts.gather(rows)
-
-    def _coded(self, values: pl.Series) -> tuple[pl.Series, pl.Series]:
-        """The number of each value, and those values that have no verdict yet."""
-        coded = values.cast(self._known.dtype)
-        rows = coded.to_physical()
-        return rows, coded.filter(rows >= len(self)).unique()
-
-    def __len__(self) -> int:
-        return len(self._verdicts)
-
-    def _forget(self) -> None:
-        # The numbers of the values live as long as a column that has them.
-        self._known = pl.Series([], dtype=pl.Categorical(pl.Categories.random()))
-        self._verdicts = pl.Series([], dtype=pl.String)
+def listed(read: Callable[[list[str]], Iterable[str | None]]) -> Judge:
+    """A judge that reads a list of strings."""
+    return lambda values: pl.Series(values.name, list(read(values.to_list())), dtype=pl.String)

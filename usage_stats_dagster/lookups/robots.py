@@ -18,7 +18,8 @@ from importlib.resources import files
 import orjson
 import polars as pl
 
-from usage_stats_dagster.lookups.distinct import Memo
+from usage_stats_dagster.lookups.distinct import listed
+from usage_stats_dagster.lookups.remembered import Remembered
 from usage_stats_dagster.settings import RulesSection
 
 _PLAIN = re.compile(r"(?:[^\\^$.|?*+()\[\]{}]|\\[^A-Za-z0-9])+")
@@ -133,7 +134,7 @@ class Robots:
 
     def __init__(self, rules: RulesSection) -> None:
         self._rules = rules
-        self._memo = Memo(self._judge)
+        self._remembered = Remembered(listed(self._judge))
 
     @cached_property
     def lists(self) -> dict[str, str]:
@@ -158,7 +159,7 @@ class Robots:
 
         An empty agent or `-` is a robot by COUNTER's `^.?$`.
         """
-        return self._memo(user_agents)
+        return self._remembered(user_agents)
 
     @cached_property
     def _patterns(self) -> _List:

@@ -2,7 +2,8 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from usage_stats_dagster.lookups.distinct import Memo, per_distinct
+from usage_stats_dagster.lookups.distinct import listed, per_distinct
+from usage_stats_dagster.lookups.remembered import Remembered
 
 values = st.lists(st.one_of(st.none(), st.sampled_from(["", "a", "é", "日本"]), st.text(max_size=3)), max_size=30)
 
@@ -28,17 +29,16 @@ def test_a_column_in_pieces_is_one_column():
     assert per_distinct(column, lambda d: d.str.to_uppercase()).to_list() == ["A", "B", "B", None, "C", "A"]
 
 
-def test_a_memo_judges_once_and_does_not_grow_past_its_limit():
+def test_what_is_remembered_is_judged_once_until_it_is_too_much():
     asked: list[list[str]] = []
 
     def judge(strings):
-        asked.append(list(strings))
+        asked.append(strings)
         return [s.upper() for s in strings]
 
-    memo = Memo(judge, limit=3)
+    remembered = Remembered(listed(judge), limit=2)
 
-    assert memo(pl.Series(["a", "b"])).to_list() == ["A", "B"]
-    assert memo(pl.Series(["b", "c"])).to_list() == ["B", "C"]
-    assert memo(pl.Series(["d", "a"])).to_list() == ["D", "A"]
+    assert remembered(pl.Series(["a", "b"])).to_list() == ["A", "B"]
+    assert remembered(pl.Series(["b", None, "c"])).to_list() == ["B", None, "C"]
+    assert remembered(pl.Series(["d", "a"])).to_list() == ["D", "A"]
     assert asked == [["a", "b"], ["c"], ["d", "a"]]
-    assert len(memo) == 2
