@@ -154,8 +154,8 @@ def waiting_logs(ws: Workspace, sites: list[int] | None) -> list[tuple[str, str]
     paths = {(f.idsite, str(f.path)) for f in found.logs}
     rows = [
         (r["path"], r["message"] or "")
-        for s in found.sites
-        for r in ws.ledger.paths(s).values()
+        for s, known in ws.ledger.paths_of(found.sites).items()
+        for r in known
         if r["status"] in stuck and (s, r["path"]) in paths
     ]
     return [*found.problems, *rows]

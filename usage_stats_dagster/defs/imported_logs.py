@@ -136,8 +136,8 @@ def day_status(
     )
     broken = [
         r
-        for s in sites
-        for r in ws.ledger.paths(s).values()
+        for known in ws.ledger.paths_of(sites).values()
+        for r in known
         if r["status"] in (LogStatus.FAILED, LogStatus.INVALID, LogStatus.HELD)
     ]
     return dg.MaterializeResult(

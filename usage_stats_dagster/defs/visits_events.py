@@ -108,6 +108,8 @@ def visits_events(context: dg.AssetExecutionContext, config: SitesConfig, platfo
         metadata={**stage_metadata(reports, "visits", len(days)), "preview": markdown(visits_preview)},
         data_version=data_version(reports, "visits"),
     )
+    of_events = [r for r in reports if r.table == "events"]
+    counted = zip(of_events, counted_hits(ws, [(r.idsite, r.day) for r in of_events]), strict=True)
     yield dg.MaterializeResult(
         "events",
         metadata={
@@ -117,14 +119,5 @@ def visits_events(context: dg.AssetExecutionContext, config: SitesConfig, platfo
             "preview": preview,
         },
         data_version=data_version(reports, "events"),
-        check_results=[
-            balance(
-                CHECK,
-                [
-                    (f"site {r.idsite}, {r.day}", r.rows, counted_hits(ws, r.idsite, r.day))
-                    for r in reports
-                    if r.table == "events"
-                ],
-            )
-        ],
+        check_results=[balance(CHECK, [(f"site {r.idsite}, {r.day}", r.rows, n) for r, n in counted])],
     )

@@ -61,7 +61,7 @@ def lines(ledger: Ledger, idsite: int, first: date | None, last: date | None) ->
     where no line of its log has a date, and only when no day is asked for.
     """
     found: dict[date | None, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for _, day, outcome, n in ledger.outcomes(idsite, first, last).iter_rows():
+    for _, day, outcome, n in ledger.outcomes([idsite], first, last).iter_rows():
         if day is not None:
             found[day][outcome] += n
     undated = (

@@ -124,6 +124,14 @@ class Ledger:
         """What is known of the site's paths."""
         return {r["path"]: r for r in self.rows(sa.select(log_path).where(log_path.c.idsite == idsite))}
 
+    def paths_of(self, idsites: Sequence[int]) -> dict[int, list[RowMapping]]:
+        """What is known of the paths of each of the sites."""
+        found: dict[int, list[RowMapping]] = {s: [] for s in idsites}
+        for k in range(0, len(idsites), _CHUNK):
+            for r in self.rows(sa.select(log_path).where(log_path.c.idsite.in_(idsites[k : k + _CHUNK]))):
+                found[r["idsite"]].append(r)
+        return found
+
     def all_paths(self) -> Sequence[RowMapping]:
         """What is known of every path."""
         return self.rows(sa.select(log_path).order_by(log_path.c.idsite, log_path.c.path))
@@ -258,7 +266,7 @@ class Ledger:
         )
         return {(r["idsite"], r["day"]): r["hits"] for r in self.rows(query)}
 
-    def outcomes(self, idsite: int | None, first: date | None, last: date | None) -> pl.DataFrame:
+    def outcomes(self, idsites: Sequence[int] | None, first: date | None, last: date | None) -> pl.DataFrame:
         """Lines by site, day and outcome (columns idsite, day, outcome, lines); day null where a line has no readable date.
 
         Without dates all days and the undated lines; with dates those days only.
@@ -273,8 +281,8 @@ class Ledger:
             .join(log_file, log_file.c.id == log_file_summary.c.log_file_id)
             .group_by(log_file.c.idsite, log_file_summary.c.day, log_file_summary.c.outcome)
         )
-        if idsite is not None:
-            query = query.where(log_file.c.idsite == idsite)
+        if idsites is not None:
+            query = query.where(log_file.c.idsite.in_(idsites))
         if first is not None:
             query = query.where(log_file_summary.c.day >= first)
         if last is not None:

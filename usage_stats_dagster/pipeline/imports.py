@@ -77,8 +77,9 @@ def find(ws: Workspace, sites: Iterable[int] | None = None) -> Discovery:
 
 def pending(ws: Workspace, found: Discovery) -> list[FoundLog]:
     """The files that differ from what the ledger knows, or are worth another try. Reads no log."""
-    known = {s: ws.ledger.paths(s) for s in {f.idsite for f in found.logs}}
-    return [f for f in found.logs if not _settled(known[f.idsite].get(str(f.path)), f)]
+    sites = ws.ledger.paths_of(sorted({f.idsite for f in found.logs}))
+    known = {(s, r["path"]): r for s, rows in sites.items() for r in rows}
+    return [f for f in found.logs if not _settled(known.get((f.idsite, str(f.path))), f)]
 
 
 def _settled(row: RowMapping | None, f: FoundLog) -> bool:
@@ -164,6 +165,8 @@ def _outdated(
         wanted = import_version(ws, ws.settings.site(idsite))
         days = [first + timedelta(k) for k in range((last - first).days + 1)]
         on_days = {r["identity"] for r in ws.ledger.log_days(idsite, days)}
+        if not on_days:
+            continue
         logs = [r for r in ws.ledger.logs(idsite) if r["identity"] in on_days and r["import_version"] != wanted]
         identities = {r["identity"] for r in logs}
         # A log that was renamed since, as rotation does, is known by its identity under its new path.

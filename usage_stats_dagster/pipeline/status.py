@@ -59,18 +59,22 @@ def refresh(
     sites = list(sites)
     for idsite, day in ws.ledger.unrefreshed(sites):
         by_site[idsite].add(day)
-    for idsite in sites:
-        by_site[idsite] |= (
-            {r["day"] for r in ws.ledger.statuses([idsite], *window)} if window != (None, None) else set()
-        )
-        by_site[idsite] |= {
-            r["log_date"] for r in ws.ledger.paths(idsite).values() if r["log_date"] and r["status"] in _WAITING
-        }
+    if window != (None, None):
+        for r in ws.ledger.statuses(sites, *window):
+            by_site[r["idsite"]].add(r["day"])
+    asked, paths = set(sites), ws.ledger.paths_of(sorted({*sites, *by_site}))
+    for idsite, known in paths.items():
+        if waiting := {r["log_date"] for r in known if r["log_date"] and r["status"] in _WAITING and idsite in asked}:
+            by_site[idsite] |= waiting
+    every = [d for days in by_site.values() for d in days]
+    statuses = {
+        (r["idsite"], r["day"]): r for r in (ws.ledger.statuses(list(by_site), min(every), max(every)) if every else ())
+    }
     with ws.ledger.write() as c:
         for idsite, days in sorted(by_site.items()):
             site = ws.settings.site(idsite)
-            logs = day_logs(ws, site, sorted(days))
-            rows = {r["day"]: r for r in ws.ledger.statuses([idsite])} if days else {}
+            logs = day_logs(ws, site, sorted(days), paths[idsite])
+            rows = {day: statuses.get((idsite, day)) for day in days}
             for day in sorted(days):
                 values = _status(site, day, logs[day], rows.get(day))
                 old = rows.get(day)
@@ -96,8 +100,8 @@ def look_at_matomo(
         api_extraction.look(ws, sites, window)
 
 
-def day_logs(ws: Workspace, site: Site, days: Sequence[date]) -> dict[date, DayLogs]:
-    """Logs by day: those that cover it whole, those that are incomplete, and paths that wait for somebody."""
+def day_logs(ws: Workspace, site: Site, days: Sequence[date], paths: Iterable[RowMapping]) -> dict[date, DayLogs]:
+    """Logs by day: those that cover it whole, those that are incomplete, and those of the site's paths that wait for somebody."""
     loaded: dict[date, int] = defaultdict(int)
     strays: dict[date, int] = defaultdict(int)
     partial: dict[date, int] = defaultdict(int)
@@ -112,7 +116,7 @@ def day_logs(ws: Workspace, site: Site, days: Sequence[date]) -> dict[date, DayL
             partial[r["day"]] += 1
         else:
             strays[r["day"]] += 1
-    for r in ws.ledger.paths(site.id).values():
+    for r in paths:
         if r["log_date"] is None:
             continue
         if r["status"] in _WAITING:
@@ -262,28 +266,37 @@ def lines_balance(ws: Workspace, sites: Sequence[int], days: Sequence[date]) -> 
 
 def hits_balance(ws: Workspace, sites: Sequence[int], days: Sequence[date]) -> list[tuple[str, int, int]]:
     """For every site's day: rows in its hits files, lines whose outcome is hit."""
+    if not days:
+        return []
     rows = []
+    inputs, hits = ws.ledger.inputs(min(days), max(days), sites), _hit_lines(ws, sites, days)
     for s in sites:
-        outcomes = ws.ledger.outcomes(s, min(days), max(days)) if days else None
-        hits = {} if outcomes is None else {d: n for _, d, o, n in outcomes.iter_rows() if o == "hit"}
         for day in days:
-            inputs = ws.ledger.day_inputs(s, day)
-            if inputs or hits.get(day):
-                files = [ws.lake.hits_file(HITS, s, day, i.identity) for i in inputs]
+            of_day = inputs.get((s, day), [])
+            if of_day or hits.get((s, day)):
+                files = [ws.lake.hits_file(HITS, s, day, i.identity) for i in of_day]
                 stored = ws.lake.scan_found(HITS, files).select(pl.len()).collect().item()
-                rows.append((f"site {s}, {day}", stored, hits.get(day, 0)))
+                rows.append((f"site {s}, {day}", stored, hits.get((s, day), 0)))
     return rows
 
 
-def counted_hits(ws: Workspace, idsite: int, day: date) -> int:
-    """Lines of the site's day whose outcome is hit, by the ledger; what a Matomo's database counts, where that is the source."""
+def counted_hits(ws: Workspace, keys: Sequence[tuple[int, date]]) -> list[int]:
+    """For each site-day the lines whose outcome is hit, by the ledger; what a Matomo's database counts, where that is the source."""
     if ws.settings.matomo.mode == "database":
-        row = ws.ledger.status(idsite, day)
-        return int(((row["counts"] if row is not None else None) or {}).get("matomo_events", 0))
+        counts = [(ws.ledger.status(*key) or {"counts": None})["counts"] for key in keys]
+        return [int((c or {}).get("matomo_events", 0)) for c in counts]
     if ws.settings.matomo.mode == "api":  # which has no count of the events of a platform's day but their list
-        manifest = ws.lake.manifest(EVENTS, idsite, day)
-        return manifest.rows if manifest is not None else 0
-    return sum(n for _, _, o, n in ws.ledger.outcomes(idsite, day, day).iter_rows() if o == "hit")
+        manifests = [ws.lake.manifest(EVENTS, *key) for key in keys]
+        return [m.rows if m is not None else 0 for m in manifests]
+    hits = _hit_lines(ws, sorted({s for s, _ in keys}), [d for _, d in keys])
+    return [hits.get(key, 0) for key in keys]
+
+
+def _hit_lines(ws: Workspace, sites: Sequence[int], days: Sequence[date]) -> dict[tuple[int, date], int]:
+    if not days:
+        return {}
+    lines = ws.ledger.outcomes(sites, min(days), max(days))
+    return {(s, d): n for s, d, outcome, n in lines.iter_rows() if outcome == "hit"}
 
 
 def day_count(n: int) -> str:

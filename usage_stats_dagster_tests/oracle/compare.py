@@ -52,7 +52,7 @@ def differences(
 
 
 def _tables(platform: Platform, site: Site, want: Expected) -> dict[str, tuple[Rows, Rows]]:
-    summary = platform.ws.ledger.outcomes(site.id, None, None)
+    summary = platform.ws.ledger.outcomes([site.id], None, None)
     lines = {(day, outcome): n for _, day, outcome, n in summary.iter_rows()}
     hits = Counter({(d,): n for (d, o), n in want.outcomes.items() if o == "hit"})
     visits = [v for of_day in want.visits.values() for v in of_day]
