@@ -7,6 +7,7 @@ what a status should be (`pipeline/status.py`).
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ class Ledger:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self._writing = threading.RLock()
         try:
             self._engine = _engine(url)
             finalize(self, self._engine.dispose)  # at the process's end at the latest: the log is folded into the file
@@ -82,9 +84,12 @@ class Ledger:
 
     @contextmanager
     def write(self, *, durable: bool = False) -> Iterator[Connection]:
-        """One transaction; a `durable` one outlasts a power cut (SQLite's WAL may else lose the last ones, unbroken)."""
+        """One transaction; a `durable` one outlasts a power cut (SQLite's WAL may else lose the last ones, unbroken).
+
+        Threads take turns: of two that each look for a row and insert it where there is none, MySQL would end one.
+        """
         try:
-            with self._connect(write=True, durable=durable) as c, c.begin():
+            with self._writing, self._connect(write=True, durable=durable) as c, c.begin():
                 yield c
         except DBAPIError as e:
             raise _explained(self.url, "written", e) from e

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,7 @@ import pytest
 from usage_stats_dagster.ledger import dump
 from usage_stats_dagster.ledger.ledger import Ledger
 from usage_stats_dagster.matomo.positions import Batch, Positions
-from usage_stats_dagster_tests.mirror.cluster import cluster, programs
 from usage_stats_dagster_tests.platforms import DAY, Platform, line
-from usage_stats_dagster_tests.services import mariadb_server
 
 
 def everything(ledger: Ledger) -> dict[str, list[bytes]]:
@@ -64,24 +61,6 @@ def _log(ledger: Ledger) -> dict[str, Any]:
 
 def test_a_ledger_goes_from_sqlite_to_sqlite(tmp_path: Path) -> None:
     through(full(tmp_path), Ledger(f"sqlite:///{tmp_path / 'other.db'}"))
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    """A PostgreSQL of our own, by its URL."""
-    found = programs()
-    if found is None:
-        pytest.skip("no PostgreSQL: install it (apt-get install postgresql)")
-    with cluster(found) as url:
-        yield url.replace("postgresql://", "postgresql+psycopg://")
-
-
-@pytest.fixture(scope="module")
-def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A MariaDB of our own, by the URL of an empty database."""
-    for server in mariadb_server(tmp_path_factory.mktemp("mariadb")):
-        server.execute("ledger")
-        yield f"{server.url.replace('mysql://', 'mysql+pymysql://')}/ledger"
 
 
 @pytest.mark.services
