@@ -1,6 +1,6 @@
 """The assets `filtered_metrics` and `documents`.
 
-What belongs here: what Dagster shows of them. What does not: how they are made (`pipeline/figures.py`).
+What belongs here: what Dagster shows of them. What does not: how they are made (`pipeline/figures.py`, `pipeline/documents.py`).
 """
 
 import dagster as dg
@@ -18,7 +18,8 @@ from usage_stats_dagster.defs.common import (
     run_stage,
     stage_metadata,
 )
-from usage_stats_dagster.pipeline.figures import make_documents, make_metrics
+from usage_stats_dagster.pipeline.documents import make_documents
+from usage_stats_dagster.pipeline.figures import make_metrics
 from usage_stats_dagster.resources.platform import PlatformResource
 from usage_stats_dagster.schemas import DOCUMENTS, METRICS, METRICS_TABLE
 

@@ -19,7 +19,8 @@ from usage_stats_dagster.index.interface import month_end, month_start
 from usage_stats_dagster.lake.store import LakeError
 from usage_stats_dagster.logs.discover import Discovery
 from usage_stats_dagster.pipeline import status
-from usage_stats_dagster.pipeline.figures import make_documents, make_metrics
+from usage_stats_dagster.pipeline.documents import make_documents
+from usage_stats_dagster.pipeline.figures import make_metrics
 from usage_stats_dagster.pipeline.imports import find, import_outdated
 from usage_stats_dagster.pipeline.run import MAX_ROUNDS
 from usage_stats_dagster.pipeline.scratch import Scratch, scratch

@@ -14,7 +14,7 @@ from usage_stats_dagster.ledger.tables import LogStatus
 from usage_stats_dagster.logs.discover import FoundLog
 from usage_stats_dagster.logs.first_record import first_record_time
 from usage_stats_dagster.logs.identity import read_head
-from usage_stats_dagster.pipeline import imports, status
+from usage_stats_dagster.pipeline import imports, one_log, status
 from usage_stats_dagster.pipeline.stage import fingerprint
 from usage_stats_dagster.pipeline.workspace import Workspace
 
@@ -85,9 +85,9 @@ def _look(ws: Workspace, f: FoundLog, result: Plan) -> tuple[date | None, str]:
     except OSError as e:
         result.problems.append((str(f.path), f"can't be read: {e.strerror or e}"))
         return _fallback_day(f), fingerprint(f.path, f.size, f.mtime_ns)
-    if not head.data or imports.is_copy(ws, f, head):
+    if not head.data or one_log.is_copy(ws, f, head):
         with ws.writing():
-            imports.import_path(ws, f, None, None)
+            one_log.import_path(ws, f, None, None)
             row = ws.ledger.path(f.idsite, str(f.path))
             changed = (
                 {(f.idsite, f.log_date)}

@@ -24,9 +24,9 @@ from usage_stats_dagster.ledger.ledger import LedgerError
 from usage_stats_dagster.ledger.repair import LedgerRows
 from usage_stats_dagster.ledger.tables import DayStatus
 from usage_stats_dagster.logs.identity import read_head
-from usage_stats_dagster.pipeline import imports, status
+from usage_stats_dagster.pipeline import imports, one_log, status
 from usage_stats_dagster.pipeline.decisions import remembered
-from usage_stats_dagster.pipeline.figures import day_counts
+from usage_stats_dagster.pipeline.documents import day_counts
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.schemas import DOCUMENTS, EVENTS, HITS, METRICS, METRICS_TABLE, VISITS
 
@@ -107,8 +107,8 @@ def _paths(ws: Workspace) -> set[tuple[int, date]]:
     for f in imports.find(ws).logs:
         try:
             head = read_head(f.path)
-            if not head.data or imports.is_copy(ws, f, head):
-                report = imports.import_path(ws, f, None, None)
+            if not head.data or one_log.is_copy(ws, f, head):
+                report = one_log.import_path(ws, f, None, None)
                 days |= {(f.idsite, d) for d in (report.days if report else ())}
         except OSError:
             continue  # the next run says what is wrong with it

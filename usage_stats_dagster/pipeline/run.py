@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 from usage_stats_dagster.pipeline import status
-from usage_stats_dagster.pipeline.figures import make_documents, make_metrics
+from usage_stats_dagster.pipeline.documents import make_documents
+from usage_stats_dagster.pipeline.figures import make_metrics
 from usage_stats_dagster.pipeline.imports import ImportReport, import_logs
 from usage_stats_dagster.pipeline.indexing import index_documents
 from usage_stats_dagster.pipeline.sending import make_sent

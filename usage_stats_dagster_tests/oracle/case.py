@@ -25,7 +25,7 @@ import zstandard
 
 from usage_stats_dagster.ledger.ledger import Ledger
 from usage_stats_dagster.logs.read import ReadOptions
-from usage_stats_dagster.pipeline import figures, imports, stage, tracking
+from usage_stats_dagster.pipeline import figures, one_log, stage, tracking
 from usage_stats_dagster_tests.oracle.compare import differences
 from usage_stats_dagster_tests.oracle.delivery import Delivery, Step
 from usage_stats_dagster_tests.oracle.reading import readable
@@ -126,7 +126,7 @@ def _new_ledger() -> bytes:
 def cut_small(lines: int) -> Iterator[None]:
     """A log of so many lines is several blocks, its hits several shares and buckets of visitors; site-days are made alone."""
     small: list[tuple[ModuleType, str, object]] = [
-        (imports, "ReadOptions", partial(ReadOptions, block_bytes=300 + 25 * lines)),
+        (one_log, "ReadOptions", partial(ReadOptions, block_bytes=300 + 25 * lines)),
         (tracking, "SHARE_HITS", 1 + lines // 10),
         (tracking, "BUCKET_HITS", 1 + lines // 25),
         (figures, "BUCKET_EVENTS", 1 + lines // 8),
