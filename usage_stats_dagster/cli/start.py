@@ -12,9 +12,9 @@ import os
 import sys
 from typing import NoReturn
 
-ALLOCATOR = "dirty_decay_ms:3000,muzzy_decay_ms:3000"
+ALLOCATOR = "dirty_decay_ms:1000,muzzy_decay_ms:1000"
 """Polars' allocator (jemalloc) keeps freed pages so long: the next block takes them instead of new ones, which the system
-has to clear. Costs some 150 MB at most, saves a third of the page faults."""
+has to clear. Costs some 100 MB at most, saves a third of the page faults."""
 
 OBJECTS_BETWEEN_COLLECTIONS = 100_000
 """Python's 700 has the collector look through all modules' objects every few milliseconds of work on columns."""

@@ -38,7 +38,10 @@ TRACKER_CODE = "2"
 """Raised when the code makes other events of the same hits: then days are stale."""
 
 SHARE_HITS = 1_000_000
-"""Hits of a site-day that are read at a time, all hits of some visitors: about 0.2 GB, as their text is coded."""
+"""Hits of a site-day that are held in memory, all hits of some visitors: about 0.2 GB, as their text is coded."""
+
+SHARES_HELD = 4
+"""Shares of a larger day that are held: while one is read and put in order, threads are still at the last buckets of two others."""
 
 BUCKET_HITS = 90_000
 """Hits that one thread tracks at a time, out of those in memory."""
@@ -216,7 +219,8 @@ def _hits(
     judges = Judges(site, lookups.referrers)
     every = ws.lake.scan_files(HITS, files)
     hosts = every.select(pl.col("host").is_not_null().any()).collect(engine="streaming").item()
-    with ws.lake.split(files, HITS, "visitor", shares(total, SHARE_HITS)) as parts:
+    most = SHARE_HITS if total <= SHARE_HITS else -(-SHARE_HITS // SHARES_HELD)
+    with ws.lake.split(files, HITS, "visitor", shares(total, most)) as parts:
         for part in parts:
             hits = in_order(coded(part, site, hosts=hosts).collect(engine="streaming"))
             said = judges(hits)
