@@ -9,7 +9,7 @@ DEMO := $(CURDIR)/demo
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev services test lint types check soak soak-worlds soak-crash mutations bench clean
+.PHONY: help setup demo dev services test lint types check soak soak-worlds soak-crash mutations clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'

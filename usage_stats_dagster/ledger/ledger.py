@@ -127,7 +127,7 @@ class Ledger:
 
     def paths(self, idsite: int) -> dict[str, RowMapping]:
         """What is known of the site's paths."""
-        return {r["path"]: r for r in self.rows(sa.select(log_path).where(log_path.c.idsite == idsite))}
+        return {r["path"]: r for r in self.paths_of([idsite])[idsite]}
 
     def paths_of(self, idsites: Sequence[int]) -> dict[int, list[RowMapping]]:
         """What is known of the paths of each of the sites."""
@@ -228,15 +228,7 @@ class Ledger:
 
     def day_inputs(self, idsite: int, day: date) -> list[DayInput]:
         """The imported logs that have hits on the day, by identity."""
-        good = (int(LogStatus.LOADED), int(LogStatus.PARTIAL))
-        return sorted(
-            (
-                DayInput(r["identity"], r["content_hash"], r["hits"], r["hits_hash"])
-                for r in self.log_days(idsite, [day])
-                if r["hits"] and r["status"] in good
-            ),
-            key=lambda d: d.identity,
-        )
+        return self.inputs(day, day, [idsite]).get((idsite, day), [])
 
     def inputs(self, first: date, last: date, idsites: Sequence[int]) -> dict[tuple[int, date], list[DayInput]]:
         """As `day_inputs`, of every site-day from first to last that has hits."""

@@ -62,22 +62,17 @@ def refresh(
     if window != (None, None):
         for r in ws.ledger.statuses(sites, *window):
             by_site[r["idsite"]].add(r["day"])
-    asked, paths = set(sites), ws.ledger.paths_of(sorted({*sites, *by_site}))
-    for idsite, known in paths.items():
-        if waiting := {r["log_date"] for r in known if r["log_date"] and r["status"] in _WAITING and idsite in asked}:
-            by_site[idsite] |= waiting
-    every = [d for days in by_site.values() for d in days]
-    statuses = {
-        (r["idsite"], r["day"]): r for r in (ws.ledger.statuses(list(by_site), min(every), max(every)) if every else ())
-    }
+    paths = ws.ledger.paths_of(sorted({*sites, *by_site}))
+    for idsite in sites:
+        by_site[idsite] |= {r["log_date"] for r in paths[idsite] if r["log_date"] and r["status"] in _WAITING}
+    rows = statuses_of(ws, [(idsite, day) for idsite, days in by_site.items() for day in days])
     with ws.ledger.write() as c:
         for idsite, days in sorted(by_site.items()):
             site = ws.settings.site(idsite)
             logs = day_logs(ws, site, sorted(days), paths[idsite])
-            rows = {day: statuses.get((idsite, day)) for day in days}
             for day in sorted(days):
-                values = _status(site, day, logs[day], rows.get(day))
-                old = rows.get(day)
+                old = rows.get((idsite, day))
+                values = _status(site, day, logs[day], old)
                 if old is None or any(old[k] != v for k, v in values.items()):
                     ws.ledger.put_status(c, idsite, day, **values)
 
@@ -283,8 +278,9 @@ def hits_balance(ws: Workspace, sites: Sequence[int], days: Sequence[date]) -> l
 def counted_hits(ws: Workspace, keys: Sequence[tuple[int, date]]) -> list[int]:
     """For each site-day the lines whose outcome is hit, by the ledger; what a Matomo's database counts, where that is the source."""
     if ws.settings.matomo.mode == "database":
-        counts = [(ws.ledger.status(*key) or {"counts": None})["counts"] for key in keys]
-        return [int((c or {}).get("matomo_events", 0)) for c in counts]
+        rows = statuses_of(ws, keys)
+        counts = [(rows[key]["counts"] if key in rows else None) or {} for key in keys]
+        return [int(c.get("matomo_events", 0)) for c in counts]
     if ws.settings.matomo.mode == "api":  # which has no count of the events of a platform's day but their list
         manifests = [ws.lake.manifest(EVENTS, *key) for key in keys]
         return [m.rows if m is not None else 0 for m in manifests]
