@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import date
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
@@ -17,20 +18,22 @@ from weakref import finalize
 
 import polars as pl
 
+from usage_stats_dagster.index import countries as visitors
 from usage_stats_dagster.index import questions
 from usage_stats_dagster.index.interface import (
     EVERYTHING,
+    FIGURES,
     DocumentIndexError,
     Grain,
     Granularity,
     IndexReport,
     Replacement,
     Selection,
+    check_metric,
     check_period,
     check_replacement,
 )
 from usage_stats_dagster.index.nearest import nearest
-from usage_stats_dagster.index.rebuilt import not_told, rebuilt
 from usage_stats_dagster.index.source import content_hashes, hashed
 from usage_stats_dagster.index.sqlite_file import connect, explained, transaction
 from usage_stats_dagster.index.wanted import NOT_BELIEVED, Wanted
@@ -45,9 +48,11 @@ _DOCUMENT_COLUMNS = (
     "identifier_prefix",
     "country",
     *METRICS,
+    "countries",
     "rules_version",
     "hash",
 )
+_OF_DATE = "idsite, date, identifier_prefix, level, country"
 _ROWS_A_STATEMENT = 20
 """Halves the time of a row with a few numbers; more gains nothing."""
 
@@ -112,11 +117,10 @@ class EmbeddedIndex:
         reports = [IndexReport(unchanged=w.new.height) for w in wanted]
         if stale:
             with self._transaction("IMMEDIATE") as db:
-                inserts: list[pl.DataFrame] = []
+                changes = _Changes()
                 for n in sorted(stale):
-                    reports[n] = _replace(db, wanted[n], inserts)
-                if inserts:
-                    _insert(db, pl.concat(inserts))
+                    reports[n] = _replace(db, wanted[n], changes)
+                changes.write(db)
         return reports
 
     def rebuild(
@@ -125,16 +129,20 @@ class EmbeddedIndex:
         """As DocumentIndex.rebuild, in one transaction."""
         del replace_foreign
         count, nothing = 0, hashed(DOCUMENTS.empty()).with_columns(date=questions.number_of("date"))
+        changes = _Changes()
         with self._transaction("IMMEDIATE") as db:
             for (number,) in db.execute("SELECT DISTINCT date FROM documents WHERE idsite = ?", (idsite,)).fetchall():
-                _replace_date(db, idsite, number, nothing, [])
+                _replace_date(db, idsite, number, nothing, changes)
+            changes.write(db)
             db.execute("DELETE FROM periods WHERE idsite = ?", (idsite,))
             for documents in periods:
                 _, _, checked = check_period(idsite, documents, grain)
                 new = hashed(checked)
-                _insert(db, new.with_columns(date=questions.number_of("date")))
-                for day, content_hash in content_hashes(new).items():
-                    counted = (idsite, questions.as_number(day), grain, new["date"].eq(day).sum(), content_hash)
+                written = new.with_columns(date=questions.number_of("date"))
+                hashes = {questions.as_number(day): h for day, h in content_hashes(new).items()}
+                _Changes([written], [written], [(idsite, number) for number in hashes]).write(db)
+                for number, content_hash in hashes.items():
+                    counted = (idsite, number, grain, written["date"].eq(number).sum(), content_hash)
                     db.execute("INSERT INTO periods VALUES (?, ?, ?, ?, ?)", counted)
                 count += new.height
         return count
@@ -144,6 +152,10 @@ class EmbeddedIndex:
     def _ask(self, statement: questions.Statement) -> pl.DataFrame:
         with self._transaction("DEFERRED") as db:
             return statement.answer(db)
+
+    def _split(self, statement: questions.Statement, keys: Sequence[str]) -> pl.DataFrame:
+        with self._transaction("DEFERRED") as db:
+            return visitors.summed(statement.pages(db), keys)
 
     def totals(self, where: Selection = EVERYTHING) -> pl.DataFrame:
         """As DocumentIndex.totals."""
@@ -170,7 +182,13 @@ class EmbeddedIndex:
         limit: int | None = None,
     ) -> pl.DataFrame:
         """As DocumentIndex.by_country."""
-        return self._ask(questions.top_countries(where, by, metric, limit))
+        check_metric(metric)
+        first = questions.check_limit(limit)
+        if where.identifier is None:
+            found = self._ask(questions.countries(where, by))
+        else:
+            found = self._split(questions.documents_with_countries(where, by), [*_period(by), "country"])
+        return visitors.ranked(found, metric, first)
 
     def items(
         self,
@@ -182,7 +200,12 @@ class EmbeddedIndex:
         countries: bool = False,
     ) -> pl.DataFrame:
         """As DocumentIndex.items."""
-        return self._ask(questions.top_items(where, by, metric, limit, countries=countries))
+        if not countries:
+            return self._ask(questions.top_items(where, by, metric, limit))
+        keys = ["idsite", "identifier", *_period(by), "country"]
+        found = self._split(questions.documents_of_top_items(where, by, metric, limit), ["place", *keys])
+        order = ["place", *_period(by), metric, "country"]
+        return found.sort(order, descending=[c == metric for c in order]).select(*keys, *FIGURES)
 
     def nearest(self, identifier: str, limit: int = 3) -> list[str]:
         """As DocumentIndex.nearest: by shared three-letter pieces, then by difflib's ratio."""
@@ -191,9 +214,7 @@ class EmbeddedIndex:
 
     def sources(self, where: Selection = EVERYTHING) -> pl.DataFrame:
         """As DocumentIndex.sources."""
-        with self._transaction("DEFERRED") as db:
-            documents, nested, kept = (s.answer(db) for s in questions.rows(where))
-        return rebuilt(documents, nested, kept)
+        return visitors.sources(self._ask(questions.rows(where)))
 
 
 def _cut(frame: pl.DataFrame, heights: list[int]) -> list[pl.DataFrame]:
@@ -201,8 +222,40 @@ def _cut(frame: pl.DataFrame, heights: list[int]) -> list[pl.DataFrame]:
     return [frame[a:b] for a, b in pairwise(ends)]
 
 
-def _replace(db: sqlite3.Connection, wanted: Wanted, inserts: list[pl.DataFrame]) -> IndexReport:
-    """Makes the period hold what is wanted, but for the documents that it adds to `inserts`."""
+def _period(by: Granularity | None) -> list[str]:
+    return ["period"] if by else []
+
+
+@dataclass
+class _Changes:
+    """What is still to be written once what is no longer wanted is gone. Frames have `date` as number, and `hash`."""
+
+    inserts: list[pl.DataFrame] = field(default_factory=list)
+    """Documents that are new or changed."""
+    dates: list[pl.DataFrame] = field(default_factory=list)
+    """All documents of the dates on which something changed."""
+    keys: list[tuple[int, int]] = field(default_factory=list)
+    """Site and number of these dates, also of those that have no document any more."""
+
+    def write(self, db: sqlite3.Connection) -> None:
+        """Inserts the documents and sums up the dates anew."""
+        if self.inserts:
+            _insert(db, pl.concat(self.inserts))
+        for table in ("sums", "sums_by_country"):
+            db.executemany(f"DELETE FROM {table} WHERE {_BY_DATE}", self.keys)  # noqa: S608
+        # Of the documents that are there now, not of those that were to be written: who compares sums compares those.
+        figures = ", ".join(f"sum({m})" for m in METRICS)
+        db.executemany(
+            f"INSERT INTO sums SELECT {_OF_DATE}, count(*), {figures} FROM documents WHERE {_BY_DATE} GROUP BY {_OF_DATE}",  # noqa: S608
+            self.keys,
+        )
+        if self.dates:
+            sums = visitors.of_dates(pl.concat(self.dates))
+            _insert_rows(db, "sums_by_country", sums, *sums.columns)
+
+
+def _replace(db: sqlite3.Connection, wanted: Wanted, changes: _Changes) -> IndexReport:
+    """Makes the period hold what is wanted, but for what it leaves to `changes`."""
     present, idsite = wanted.present(db), wanted.idsite
     report = IndexReport()
     stale = [n for n in sorted(present.keys() | wanted.periods.keys()) if present.get(n) != wanted.periods.get(n)]
@@ -210,7 +263,7 @@ def _replace(db: sqlite3.Connection, wanted: Wanted, inserts: list[pl.DataFrame]
     for number in stale:
         of_date = fresh.filter(pl.col("date") == number)
         anew = number in present and present[number][1] == NOT_BELIEVED
-        report = _add(report, _replace_date(db, idsite, number, of_date, inserts, anew=anew))
+        report = _add(report, _replace_date(db, idsite, number, of_date, changes, anew=anew))
         if number in wanted.periods:
             db.execute(
                 "INSERT INTO periods VALUES (?, ?, ?, ?, ?)",
@@ -225,50 +278,42 @@ def _replace_date(
     idsite: int,
     number: int,
     new: pl.DataFrame,
-    inserts: list[pl.DataFrame],
+    changes: _Changes,
     *,
     anew: bool = False,
 ) -> IndexReport:
     """Make `new` (schemas.DOCUMENTS, `date` as number, `hash`) the site's documents of that date; drops its period's row.
 
-    What is to be inserted is added to `inserts`. With `anew`, also documents that say of themselves that they are as wanted.
+    What is to be inserted is left to `changes`. With `anew`, also documents that say of themselves that they are as wanted.
     """
+    changes.dates.append(new)
+    changes.keys.append((idsite, number))
     db.execute(f"DELETE FROM periods WHERE {_BY_DATE}", (idsite, number))  # noqa: S608
     rows = db.execute(
         f"SELECT document, id, hash FROM documents WHERE {_BY_DATE}",  # noqa: S608
         (idsite, number),
     ).fetchall()
     if not rows:
-        inserts.append(new)
+        changes.inserts.append(new)
         return IndexReport(inserted=new.height)
     old = pl.DataFrame(rows, {"document": pl.Int64, "id": pl.String, "old_hash": pl.Int64}, orient="row")
     kept = old.join(new.select("id", "hash"), on="id", how="left")
     same = kept.clear() if anew else kept.filter(pl.col("old_hash") == pl.col("hash"))
     removed = int(kept["hash"].null_count())
     _delete(db, kept.join(same, on="id", how="anti")["document"].to_list())
-    inserts.append(new.join(same, on="id", how="anti"))
+    changes.inserts.append(new.join(same, on="id", how="anti"))
     updated = old.height - removed - same.height
     return IndexReport(new.height - updated - same.height, updated, same.height, removed)
 
 
 def _delete(db: sqlite3.Connection, documents: list[int]) -> None:
-    keys = [(d,) for d in documents]
-    for table in ("documents", "sources", "countries"):
-        db.executemany(f"DELETE FROM {table} WHERE document = ?", keys)  # noqa: S608
+    db.executemany("DELETE FROM documents WHERE document = ?", [(d,) for d in documents])
 
 
 def _insert(db: sqlite3.Connection, new: pl.DataFrame) -> None:
     (last,) = db.execute("SELECT ifnull(max(document), 0) FROM documents").fetchone()
-    new = new.sort("id").with_row_index("document", last + 1)
+    new = new.sort("id").with_row_index("document", last + 1).with_columns(visitors.packed(new.sort("id")))
     _insert_rows(db, "documents", new, "document", *_DOCUMENT_COLUMNS)
-    _insert_rows(db, "sources", not_told(new), "document", "source")
-    nested = (
-        new.select("document", "stats_by_country").explode("stats_by_country").drop_nulls().unnest("stats_by_country")
-    )
-    if nested["country"].null_count():  # Matomo knows no country of some visitors: unknown is xx here
-        unknown = nested.with_columns(pl.col("country").fill_null("xx"))
-        nested = unknown.group_by("document", "country").agg(pl.col(METRICS).sum())
-    _insert_rows(db, "countries", nested.sort("document", "country"), "document", "country", *METRICS)
 
 
 def _insert_rows(db: sqlite3.Connection, table: str, frame: pl.DataFrame, *columns: str) -> None:

@@ -232,6 +232,11 @@ def check_replacement(idsite: int, start: date, end: date, documents: pl.DataFra
         wrong = f"documents dated outside {start} to {end}: {documents['date'].unique().sort().to_list()[:5]}"
     elif grain == "month" and (documents["date"].dt.day() != 1).any():
         wrong = "monthly documents are dated on their month's first day"
+    elif not all(
+        documents.select(part=getattr(pl.col("date").dt, part)())["part"].eq_missing(documents[part]).all()
+        for part in ("year", "month", "day")
+    ):
+        wrong = "documents whose year, month and day are not those of their date"
     elif documents.select(pl.struct("date", "id").is_duplicated().any()).item():
         twice = documents.filter(pl.struct("date", "id").is_duplicated())["identifier"].head(2).to_list()
         wrong = f"two documents of one period have the same id: {twice}"

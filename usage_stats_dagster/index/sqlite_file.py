@@ -18,22 +18,24 @@ from usage_stats_dagster.index.interface import DocumentIndexError, IndexBusyErr
 from usage_stats_dagster.schemas import METRICS
 
 APPLICATION_ID = 0x55534458  # "USDX": `file` and sqlite3 show it
-VERSION = 2
+VERSION = 3
 _WAL_LIMIT = 64 << 20  # bytes of log kept after a large replacement
 
 _METRICS = ", ".join(f"{m} INTEGER" for m in METRICS)
+_OF_DATE = "idsite INTEGER NOT NULL, date INTEGER NOT NULL, identifier_prefix TEXT, level TEXT, country TEXT"
 
-# A source is made of the columns on request; kept are only those that the columns don't tell to the byte.
+# A document's JSON is made of its row on request. The sums are by date what questions that name no item ask for.
 _TABLES = (
     f"""CREATE TABLE documents (document INTEGER PRIMARY KEY, idsite INTEGER NOT NULL, date INTEGER NOT NULL, id TEXT NOT NULL,
-    level TEXT, identifier TEXT NOT NULL, identifier_prefix TEXT, country TEXT, {_METRICS}, rules_version TEXT,
-    hash INTEGER NOT NULL) STRICT""",
-    "CREATE TABLE sources (document INTEGER PRIMARY KEY, source TEXT NOT NULL) STRICT",
-    f"""CREATE TABLE countries (document INTEGER NOT NULL, country TEXT NOT NULL, {_METRICS},
-    PRIMARY KEY (document, country)) STRICT, WITHOUT ROWID""",
+    level TEXT, identifier TEXT NOT NULL, identifier_prefix TEXT, country TEXT, {_METRICS}, countries TEXT,
+    rules_version TEXT, hash INTEGER NOT NULL) STRICT""",
+    f"CREATE TABLE sums ({_OF_DATE}, documents INTEGER NOT NULL, {_METRICS}) STRICT",
+    f"CREATE TABLE sums_by_country ({_OF_DATE}, visitors TEXT NOT NULL, documents INTEGER NOT NULL, {_METRICS}) STRICT",
     """CREATE TABLE periods (idsite INTEGER NOT NULL, date INTEGER NOT NULL, grain TEXT NOT NULL, documents INTEGER NOT NULL,
     content_hash TEXT NOT NULL, PRIMARY KEY (idsite, date)) STRICT, WITHOUT ROWID""",
     "CREATE INDEX documents_by_date ON documents (idsite, date)",
+    "CREATE INDEX sums_by_date ON sums (idsite, date)",
+    "CREATE INDEX countries_by_date ON sums_by_country (idsite, date)",
     "CREATE INDEX documents_by_identifier ON documents (identifier, idsite, date)",
     "CREATE INDEX documents_by_prefix ON documents (identifier_prefix, idsite, date)",
 )

@@ -127,7 +127,7 @@ def test_sources_are_made_again_as_they_were_sent(embedded):
         for n, (text, names) in enumerate(items):
             row = document(1, D1, f"{n}{text}", {"br": n})
             row["stats_by_country"] = [{**row["stats_by_country"][0], "country": c} for c in names]
-            rows.append(row if whole else row | {"level": None, "month": 7, "views": None})
+            rows.append(row if whole else row | {"level": None, "views": None})
         embedded.replace(1, D1, D1, frame(*rows))
         found = dict(embedded.sources().select("id", "source").iter_rows())
         assert found == dict(zip(frame(*rows)["id"], to_source(frame(*rows)), strict=True))
@@ -167,6 +167,7 @@ def test_the_indexed_json_is_the_contract_s(identifiers, figure):
         ({}, {"start": D2, "end": D1}, "after its end"),
         ({}, {"grain": "month"}, "whole months"),
         ({"id": pl.lit("same")}, {}, "same id"),
+        ({"month": pl.lit(7, pl.Int32)}, {}, "year, month and day"),
         ({"identifier": pl.lit(None, pl.String)}, {}, "without id or identifier"),
     ],
 )
