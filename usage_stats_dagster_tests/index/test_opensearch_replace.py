@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import urllib.error
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -194,6 +195,35 @@ for n in range(5): index.replace(1, D1, D1, state(50 + views, views)), index.rep
             assert [p.wait() for p in both] == [0, 0]
         assert seen <= {(51 + 30, 51 + 30), (52 + 30, 104 + 30)}
         assert index.by_site(by="day")["documents"].to_list()[1] == 30
+
+
+def test_a_lease_whose_holder_has_not_heard_of_it_yet_is_nobody_else_s(options, monkeypatch):
+    """A thread sees the lease before the answer to the request that took it reaches the other."""
+    taken, looked = threading.Event(), threading.Event()
+    ask = OpenSearchHttp.ask
+
+    def slow(self, method, path, *arguments, **more):
+        answer = ask(self, method, path, *arguments, **more)
+        if method == "PUT" and "lease-" in path and not taken.is_set():
+            taken.set()
+            assert looked.wait(20)
+        return answer
+
+    monkeypatch.setattr(OpenSearchHttp, "ask", slow)
+    monkeypatch.setattr(leases.Lease.__init__, "__kwdefaults__", {"patience": 0.3})
+    with OpenSearchIndex(options) as index, ThreadPoolExecutor(1) as pool:
+
+        def first():
+            with index._leased(1) as lease:
+                looked.wait(20)
+                lease.check()
+
+        holder = pool.submit(first)
+        assert taken.wait(20)
+        with pytest.raises(IndexBusyError, match="process"), index._leased(1):
+            pass
+        looked.set()
+        holder.result()
 
 
 def test_who_waits_too_long_says_for_whom(options, monkeypatch):

@@ -57,6 +57,18 @@ class Lease:
         self._renewer: threading.Thread | None = None
 
     def __enter__(self) -> Lease:
+        # Before it is asked for: a thread that sees the lease before we hear that it is ours must not take us for dead.
+        _held_here.add(self._me["token"])
+        try:
+            self._wait()
+        except BaseException:
+            _held_here.discard(self._me["token"])
+            raise
+        self._renewer = threading.Thread(target=self._renew, name=f"lease-{self._idsite}", daemon=True)
+        self._renewer.start()
+        return self
+
+    def _wait(self) -> None:
         waited, unmoved, seen = 0.0, 0.0, None
         while not self._take(seen if unmoved > STALE else None):
             found = self._http.ask("GET", self._path, missing=True)
@@ -76,9 +88,6 @@ class Lease:
                 )
                 raise IndexBusyError(msg)
             time.sleep(_LOOK)
-        self._renewer = threading.Thread(target=self._renew, name=f"lease-{self._idsite}", daemon=True)
-        self._renewer.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
@@ -108,7 +117,6 @@ class Lease:
                 return False
             raise
         self._number = (answer["_seq_no"], answer["_primary_term"])
-        _held_here.add(self._me["token"])
         return True
 
     def _renew(self) -> None:
