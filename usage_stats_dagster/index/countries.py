@@ -15,7 +15,9 @@ import polars as pl
 
 from usage_stats_dagster.documents.contract import to_source
 from usage_stats_dagster.index.interface import FIGURES, KEYS
+from usage_stats_dagster.index.source import PART, hash_of
 from usage_stats_dagster.schemas import DOCUMENTS, METRICS
+from usage_stats_dagster.threads import in_threads
 
 UNKNOWN = "xx"
 """Where Matomo knows no country of a visitor, its documents have none; here they are unknown."""
@@ -25,13 +27,23 @@ _PACKED = pl.Struct({"country": pl.List(pl.String), **dict.fromkeys(METRICS, pl.
 _SUMS = [pl.len().cast(pl.Int64).alias("documents"), *(pl.col(m).sum() for m in METRICS)]
 
 
-def packed(documents: pl.DataFrame) -> pl.Series:
-    """`stats_by_country` as text: a JSON object of lists, `{"country":["ar","br"],"views":[2,6],…}`; null for null."""
+def packed(documents: pl.DataFrame) -> pl.DataFrame:
+    """Adds `countries`, `stats_by_country` as text, and `hash` (Int64) over all that a document says.
+
+    The text is a JSON object of lists, `{"country":["ar","br"],"views":[2,6],…}`; null for null.
+    """
+    if not documents.height:
+        return _packed(documents)
+    return pl.concat(in_threads(_packed, documents.iter_slices(PART)))
+
+
+def _packed(documents: pl.DataFrame) -> pl.DataFrame:
     stats = pl.col("stats_by_country")
     lists = [stats.list.eval(pl.element().struct.field(f)).alias(f) for f in _FIELDS]
-    return documents.select(
-        countries=pl.when(stats.is_not_null()).then(pl.struct(lists).struct.json_encode())
-    ).to_series()
+    countries = pl.when(stats.is_not_null()).then(pl.struct(lists).struct.json_encode())
+    made = documents.with_columns(countries=countries)
+    said = made.select(made=pl.struct(pl.exclude("stats_by_country")).struct.json_encode())
+    return made.hstack(said.select(hash=hash_of("made")))
 
 
 def unpacked(rows: pl.DataFrame) -> pl.DataFrame:

@@ -34,7 +34,7 @@ from usage_stats_dagster.index.interface import (
     check_replacement,
 )
 from usage_stats_dagster.index.nearest import nearest
-from usage_stats_dagster.index.source import content_hashes, hashed
+from usage_stats_dagster.index.source import content_hashes
 from usage_stats_dagster.index.sqlite_file import connect, explained, transaction
 from usage_stats_dagster.index.wanted import NOT_BELIEVED, Wanted
 from usage_stats_dagster.schemas import DOCUMENTS, METRICS
@@ -108,8 +108,7 @@ class EmbeddedIndex:
         checked = [check_replacement(r.idsite, r.start, r.end, r.documents, r.grain) for r in replacements]
         if not checked:
             return []
-        everything = pl.concat(checked)
-        everything = hashed(everything)
+        everything = visitors.packed(pl.concat(checked))
         heights = [documents.height for documents in checked]
         wanted = [Wanted(r, new) for r, new in zip(replacements, _cut(everything, heights), strict=True)]
         with self._transaction("DEFERRED") as db:
@@ -128,7 +127,7 @@ class EmbeddedIndex:
     ) -> int:
         """As DocumentIndex.rebuild, in one transaction."""
         del replace_foreign
-        count, nothing = 0, hashed(DOCUMENTS.empty()).with_columns(date=questions.number_of("date"))
+        count, nothing = 0, visitors.packed(DOCUMENTS.empty()).with_columns(date=questions.number_of("date"))
         changes = _Changes()
         with self._transaction("IMMEDIATE") as db:
             for (number,) in db.execute("SELECT DISTINCT date FROM documents WHERE idsite = ?", (idsite,)).fetchall():
@@ -137,7 +136,7 @@ class EmbeddedIndex:
             db.execute("DELETE FROM periods WHERE idsite = ?", (idsite,))
             for documents in periods:
                 _, _, checked = check_period(idsite, documents, grain)
-                new = hashed(checked)
+                new = visitors.packed(checked)
                 written = new.with_columns(date=questions.number_of("date"))
                 hashes = {questions.as_number(day): h for day, h in content_hashes(new).items()}
                 _Changes([written], [written], [(idsite, number) for number in hashes]).write(db)
@@ -228,7 +227,7 @@ def _period(by: Granularity | None) -> list[str]:
 
 @dataclass
 class _Changes:
-    """What is still to be written once what is no longer wanted is gone. Frames have `date` as number, and `hash`."""
+    """What is still to be written once what is no longer wanted is gone. Frames are `visitors.packed`, with `date` as number."""
 
     inserts: list[pl.DataFrame] = field(default_factory=list)
     """Documents that are new or changed."""
@@ -239,7 +238,7 @@ class _Changes:
 
     def write(self, db: sqlite3.Connection) -> None:
         """Inserts the documents and sums up the dates anew."""
-        if self.inserts:
+        if any(f.height for f in self.inserts):
             _insert(db, pl.concat(self.inserts))
         for table in ("sums", "sums_by_country"):
             db.executemany(f"DELETE FROM {table} WHERE {_BY_DATE}", self.keys)  # noqa: S608
@@ -282,7 +281,7 @@ def _replace_date(
     *,
     anew: bool = False,
 ) -> IndexReport:
-    """Make `new` (schemas.DOCUMENTS, `date` as number, `hash`) the site's documents of that date; drops its period's row.
+    """Make `new` (as in _Changes) the site's documents of that date; drops its period's row.
 
     What is to be inserted is left to `changes`. With `anew`, also documents that say of themselves that they are as wanted.
     """
@@ -312,7 +311,8 @@ def _delete(db: sqlite3.Connection, documents: list[int]) -> None:
 
 def _insert(db: sqlite3.Connection, new: pl.DataFrame) -> None:
     (last,) = db.execute("SELECT ifnull(max(document), 0) FROM documents").fetchone()
-    new = new.sort("id").with_row_index("document", last + 1).with_columns(visitors.packed(new.sort("id")))
+    # In the order of the largest index: each page of it is written once.
+    new = new.sort("identifier", "idsite", "date").with_row_index("document", last + 1)
     _insert_rows(db, "documents", new, "document", *_DOCUMENT_COLUMNS)
 
 

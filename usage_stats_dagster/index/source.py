@@ -5,7 +5,6 @@ What belongs here: hashes that every backend compares. What does not: the JSON i
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 import polars as pl
@@ -13,6 +12,7 @@ import polars_hash  # noqa: F401  (registers nchash)
 import xxhash
 
 from usage_stats_dagster.documents.contract import to_source
+from usage_stats_dagster.threads import in_threads
 
 PART = 10_000
 """Documents that are encoded at a time in one thread."""
@@ -20,20 +20,19 @@ PART = 10_000
 
 def encoded(documents: pl.DataFrame) -> pl.DataFrame:
     """Adds `source`, the document's JSON, and `hash` (Int64), xxh3 over it: signed, since SQLite has no other number."""
-    if documents.height <= PART:
+    if not documents.height:
         return _encoded(documents)
-    with ThreadPoolExecutor(2, thread_name_prefix="encode") as pool:
-        return pl.concat(pool.map(_encoded, documents.iter_slices(PART)))
+    return pl.concat(in_threads(_encoded, documents.iter_slices(PART)))
 
 
 def _encoded(documents: pl.DataFrame) -> pl.DataFrame:
-    hashes = pl.col("source").nchash.xxh3_64().reinterpret(signed=True)  # type: ignore[attr-defined]
-    return documents.with_columns(to_source(documents).alias("source")).with_columns(hash=hashes)
+    documents = documents.with_columns(to_source(documents).alias("source"))
+    return documents.with_columns(hash=hash_of("source"))
 
 
-def hashed(documents: pl.DataFrame) -> pl.DataFrame:
-    """Adds `hash` alone."""
-    return encoded(documents).drop("source")
+def hash_of(text: str) -> pl.Expr:
+    """xxh3 of a column's text as a signed number."""
+    return pl.col(text).nchash.xxh3_64().reinterpret(signed=True)  # type: ignore[attr-defined,no-any-return]
 
 
 def content_hashes(documents: pl.DataFrame) -> dict[date, str]:

@@ -20,11 +20,11 @@ from usage_stats_dagster.metrics.steps import LAREFERENCIA
 from usage_stats_dagster.pipeline import months, status
 from usage_stats_dagster.pipeline.stage import SiteDay, StageReport, batches, fingerprint
 from usage_stats_dagster.pipeline.status import Reached
-from usage_stats_dagster.pipeline.threads import in_threads
 from usage_stats_dagster.pipeline.together import numbered, rows_together
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.schemas import DOCUMENTS, METRICS, METRICS_TABLE
 from usage_stats_dagster.settings import Site
+from usage_stats_dagster.threads import in_threads
 
 
 @dataclass(frozen=True)

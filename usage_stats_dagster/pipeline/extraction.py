@@ -25,9 +25,9 @@ from usage_stats_dagster.matomo.database import Database, MatomoDatabaseError, R
 from usage_stats_dagster.pipeline.extraction_days import Made, SiteReading, hash_of, mark_of, period_of
 from usage_stats_dagster.pipeline.stage import SiteDay, StageReport
 from usage_stats_dagster.pipeline.status import GOES_ON, Reached, advance_all, statuses_of
-from usage_stats_dagster.pipeline.threads import in_threads
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.schemas import EVENTS, VISITS
+from usage_stats_dagster.threads import in_threads
 
 RECHECKED_DAYS = 7
 """Without dates, a run looks again at so many last days of a site, besides those that it has not made yet."""

@@ -19,13 +19,13 @@ from usage_stats_dagster.metrics.aggregate import EVENT_COLUMNS, VISIT_COLUMNS
 from usage_stats_dagster.metrics.table import Bucket, Metrics, metrics, metrics_together, names_one_country
 from usage_stats_dagster.metrics.version import rules_version
 from usage_stats_dagster.pipeline.stage import SiteDay, StageReport, batches, fingerprint
-from usage_stats_dagster.pipeline.threads import in_threads
 from usage_stats_dagster.pipeline.together import numbered, rows_together
 from usage_stats_dagster.pipeline.tracking import shares
 from usage_stats_dagster.pipeline.versions import figures_parts
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.schemas import EVENTS, METRICS, METRICS_TABLE, SITE_DAY, UTC_TIME, VISITS
 from usage_stats_dagster.settings import Site
+from usage_stats_dagster.threads import in_threads
 
 BUCKET_EVENTS = 500_000
 """Events counted at a time in one thread; half as many of a larger day, whose visits and events left less memory."""

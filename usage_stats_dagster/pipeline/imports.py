@@ -18,9 +18,9 @@ from usage_stats_dagster.ledger.tables import LogStatus
 from usage_stats_dagster.logs.discover import Discovery, FoundLog, discover
 from usage_stats_dagster.pipeline import status
 from usage_stats_dagster.pipeline.one_log import MAX_ATTEMPTS, PathReport, import_path
-from usage_stats_dagster.pipeline.threads import in_threads
 from usage_stats_dagster.pipeline.versions import import_version
 from usage_stats_dagster.pipeline.workspace import Workspace
+from usage_stats_dagster.threads import in_threads
 
 SMALL_LOG = 4 << 20
 """Bytes of a file whose import is mostly waiting for one core and the disk: two sites' are imported side by side."""

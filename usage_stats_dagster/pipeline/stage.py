@@ -15,8 +15,8 @@ import xxhash
 
 from usage_stats_dagster.lake.store import Manifest
 from usage_stats_dagster.pipeline import status
-from usage_stats_dagster.pipeline.threads import in_threads
 from usage_stats_dagster.pipeline.workspace import Workspace
+from usage_stats_dagster.threads import in_threads
 
 
 class StageError(Exception):

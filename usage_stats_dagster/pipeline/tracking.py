@@ -25,11 +25,11 @@ from usage_stats_dagster.lookups.all import Lookups, lookups_for_all
 from usage_stats_dagster.pipeline import status
 from usage_stats_dagster.pipeline.stage import SiteDay, StageReport, batches, fingerprint
 from usage_stats_dagster.pipeline.status import Reached
-from usage_stats_dagster.pipeline.threads import in_threads
 from usage_stats_dagster.pipeline.together import numbered, parts
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.schemas import EVENTS, HITS, SITE_DAY, UTC_TIME, VISITS
 from usage_stats_dagster.settings import Settings, Site
+from usage_stats_dagster.threads import in_threads
 from usage_stats_dagster.tracker.batch import visits_and_events_of
 from usage_stats_dagster.tracker.prepare import Judges, Said, coded, in_order
 from usage_stats_dagster.tracker.site_day import visits_and_events
