@@ -7,6 +7,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from usage_stats_dagster.lake.store import MANIFEST, PART
@@ -97,7 +98,10 @@ def test_every_orphan_is_named_and_removed_only_when_told(tmp_path: Path) -> Non
     day = lake.folder(EVENTS, 1, date(2025, 4, 1))
     day.mkdir(parents=True)
     documents = lake.scan(DOCUMENTS, [(1, DAY)]).collect()
-    other = documents.with_columns(documents["date"].dt.offset_by("40d").alias("date"))
+    moved = documents["date"].dt.offset_by("40d")
+    other = documents.with_columns(
+        moved, moved.dt.month().cast(pl.Int32).alias("month"), moved.dt.day().cast(pl.Int32).alias("day")
+    )
     ws.index.replace(1, other["date"][0], other["date"][0], other)
     stranger = documents.with_columns(documents["idsite"] + 90)
     ws.index.replace(91, DAY, DAY, stranger)
