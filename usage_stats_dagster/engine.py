@@ -20,6 +20,8 @@ import polars as pl
 import polars.selectors as cs
 import pyarrow as pa
 
+from usage_stats_dagster.arrow import column
+
 Frame: TypeAlias = "nw.LazyFrame[Any]"
 
 
@@ -112,4 +114,4 @@ def _hex(numbers: pl.Series) -> pl.Series:
     digits = numbers.to_numpy().astype(">i8").tobytes().hex().encode()
     offsets = np.arange(0, 16 * n + 1, 16, dtype=np.int64)
     text = pa.LargeStringArray.from_buffers(n, pa.py_buffer(offsets), pa.py_buffer(digits))
-    return cast("pl.Series", pl.from_arrow(text))
+    return column(text)

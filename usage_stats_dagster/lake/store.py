@@ -89,9 +89,8 @@ class Lake:
 
     def folder(self, table: Table, idsite: int, day: date) -> Location:
         """The hive folder of a site's day."""
-        return (
-            self.root / table.name / f"idsite={idsite}" / f"year={day.year}" / f"month={day.month}" / f"day={day.day}"
-        )
+        # In one step: each `/` of a path takes 2 µs, and a run asks some ten times for each day of a table.
+        return self.root / f"{table.name}/idsite={idsite}/year={day.year}/month={day.month}/day={day.day}"
 
     def part(self, table: Table, idsite: int, day: date) -> Location:
         """The one file of a site's day (not for hits)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,7 @@ class Block:
         """The bytes of the whole lines."""
         return self.data[: self.end].data
 
+    @cached_property
     def cut(self) -> Lines:
         """The lines, a byte order mark in front of them taken off."""
         if self.first_line == 1 and self.data[: min(len(_BOM), self.end)].tobytes() == _BOM:
@@ -61,7 +63,7 @@ class Block:
 
     def text(self) -> pl.Series:
         """The lines as text."""
-        return self.cut().whole
+        return self.cut.whole
 
 
 class BlockReader:
@@ -82,6 +84,8 @@ class BlockReader:
         self.compression = "plain"
         self.damaged: str | None = None
         self.unterminated = False
+        self.goes_on = False
+        """Whether there may be more than was read so far."""
         self.prefix_hash: str | None = None
         self._whole_lines_only = whole_lines_only
         self._block_bytes = block_bytes
@@ -104,6 +108,7 @@ class BlockReader:
                 data = np.empty(len(rest) + self._block_bytes + len(PADDING), np.uint8)
                 data[: len(rest)] = np.frombuffer(rest, np.uint8)
                 read = self._gather(log, data[len(rest) : -len(PADDING)].data)
+                self.goes_on = read == self._block_bytes
                 if not read:
                     break
                 end = len(rest) + read

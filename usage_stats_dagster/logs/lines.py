@@ -14,6 +14,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from usage_stats_dagster.arrow import column
 from usage_stats_dagster.native import scan
 
 LONGEST_LINE = 1 << 20
@@ -112,9 +113,7 @@ class Lines:
     def viewed(self, name: str, views: scan.Views) -> pl.Series:
         """The column of these views into the bytes."""
         buffers = [None, pa.py_buffer(views), pa.py_buffer(self.codes)]
-        column = pl.from_arrow(pa.Array.from_buffers(pa.string_view(), len(views), buffers))
-        assert isinstance(column, pl.Series)
-        return column.alias(name)
+        return column(pa.Array.from_buffers(pa.string_view(), len(views), buffers)).alias(name)
 
     def _views(self, starts: Places, ends: Places) -> scan.Views:
         lengths = (ends - starts).astype(np.uint32)

@@ -123,13 +123,9 @@ class LogReader:
 
     def __iter__(self) -> Iterator[LogBlock]:
         jobs = self._jobs()
-        first = list(islice(jobs, 2))
-        if (
-            len(first) < 2
-        ):  # a thread of its own would have to compile every regex anew, which takes longer than the lines
-            made: Iterator[_Made] = (self._work(*job) for job in first)
-        else:
-            made = self._in_threads(chain(first, jobs))
+        whole = chain(list(islice(jobs, 1)), jobs)
+        # A thread of its own would have to compile every regex anew, which takes longer than a small log's lines.
+        made = self._in_threads(whole) if self._blocks.goes_on else (self._work(*job) for job in whole)
         for block, times in made:
             self._times += times
             yield block
@@ -180,7 +176,7 @@ class LogReader:
                 self._state = self._format.next_state(self._state, block.whole)
 
     def _detect(self, blocks: list[Block]) -> LogFormat | None:
-        texts = [b.cut().text for b in blocks if b.lines]
+        texts = [b.cut.text for b in blocks if b.lines]
         sample = _not_blank([_spread(t) for t in texts]) or _not_blank(texts)
         if not sample:
             return None
@@ -191,7 +187,7 @@ class LogReader:
     def _work(self, block: Block, log_format: LogFormat | None, state: str | None) -> _Made:
         if block.long_line is not None:
             return _too_long(block.long_line), []
-        lines = block.cut()
+        lines = block.cut
         hashes = lines.text.to_frame("text").select(hashed("text")).to_series()
         rows = self._rows(lines, block, log_format, state)
         content = rows.filter(pl.col("outcome").is_null())

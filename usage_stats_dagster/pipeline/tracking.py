@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import pairwise
@@ -222,8 +223,13 @@ def _hits(
     most = SHARE_HITS if total <= SHARE_HITS else -(-SHARE_HITS // SHARES_HELD)
     with ws.lake.split(files, HITS, "visitor", shares(total, most)) as parts:
         for part in parts:
-            hits = in_order(coded(part, site, hosts=hosts).collect(engine="streaming"))
-            said = judges(hits)
+            rows = coded(part, site, hosts=hosts).collect(engine="streaming")
+            # Sorting leaves one core idle, judging needs just one.
+            with ThreadPoolExecutor(1) as pool:
+                judged = pool.submit(judges, rows)
+                hits = in_order(rows)
+                said = judged.result()
+            del rows
             # Lists change: robots are judged anew from the agents, so that a new list needs no new import.
             robots = lookups.robots(said.agents["user_agent"])
             hits = hits.with_columns(robots.gather(hits["user_agent"].to_physical()).alias("robot"))
