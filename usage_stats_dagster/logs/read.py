@@ -34,7 +34,7 @@ SAMPLE_BELOW = 1 << 58
 SAMPLE_LEAST = 1024
 """And of a small log as many as this, the smallest."""
 
-_AT_WORK = 2
+_AT_WORK = 3
 _SNIFFED_LINES = 500
 _SNIFFED_BYTES = 1 << 20
 

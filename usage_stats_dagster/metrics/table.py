@@ -35,7 +35,7 @@ from usage_stats_dagster.settings import Settings, Site
 
 c = nw.col
 
-_ENCODED = ("idvisitor", "action_url", "identifier", "location_country")
+_ENCODED = ("action_url", "identifier", "location_country")
 
 STEP_COUNTS_SCHEMA = pl.Schema({"vocabulary": pl.String, "step": pl.String, "events": pl.Int64})
 
@@ -144,8 +144,10 @@ def figures_of(
 
 
 def _encoded(rows: pl.LazyFrame, columns: Sequence[str], text: pl.Categorical) -> Frame:
-    encoded = [pl.col(c).cast(text) if c in _ENCODED else pl.col(c) for c in columns]
-    return engine.wrap(rows.select(encoded).collect(engine="streaming").lazy())
+    as_code = {c: pl.col(c).cast(text) for c in _ENCODED}
+    # 16 hexadecimal digits: a number takes a fifth of the time of a code.
+    as_code["idvisitor"] = pl.col("idvisitor").str.to_integer(base=16, dtype=pl.UInt64)
+    return engine.wrap(rows.select(as_code.get(c, pl.col(c)) for c in columns).collect(engine="streaming").lazy())
 
 
 def metrics_rows(of: Figures, *, idsite: int, day: date, level: str, rules_version: str) -> Frame:
