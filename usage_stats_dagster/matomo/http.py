@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import orjson
-import urllib3
 
 TOKEN_VARIABLE = "MATOMO_TOKEN"  # noqa: S105  (a variable's name)
 """The only place that the token comes from; it goes into request bodies only, never into an address or a message."""
@@ -75,7 +74,10 @@ class MatomoHttp:
         for name in ("/index.php", "/matomo.php", "/piwik.php"):
             base = base.removesuffix(name)
         self.url = base
+        import urllib3  # noqa: PLC0415  (a run whose source is logs knows this module, and needs no HTTP)
+
         self._token = token
+        self._errors = urllib3.exceptions
         self._pool = urllib3.PoolManager(
             maxsize=8,
             retries=False,
@@ -97,13 +99,13 @@ class MatomoHttp:
         headers = {"Content-Type": kind, "User-Agent": "usage-stats-dagster", "Accept-Encoding": "gzip"}
         try:
             r = self._pool.request("POST", self.url + path, body=body, headers=headers, redirect=False)
-        except urllib3.exceptions.LocationValueError as e:
+        except self._errors.LocationValueError as e:
             msg = f"matomo.url = {self.url!r} is no address: use one such as 'https://matomo.example.org'"
             raise MatomoError(msg) from e
-        except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError) as e:
+        except (self._errors.NewConnectionError, self._errors.ConnectTimeoutError) as e:
             msg = f"{self.url}: no connection ({_reason(e)})"
             raise NotSentError(msg) from e
-        except urllib3.exceptions.HTTPError as e:
+        except self._errors.HTTPError as e:
             msg = f"{self.url}: no answer ({_reason(e)})"
             raise LostAnswerError(msg) from e
         if 300 <= r.status < 400:
