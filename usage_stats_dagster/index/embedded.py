@@ -139,7 +139,8 @@ class EmbeddedIndex:
                 new = visitors.packed(checked)
                 written = new.with_columns(date=questions.number_of("date"))
                 hashes = {questions.as_number(day): h for day, h in content_hashes(new).items()}
-                _Changes([written], [written], [(idsite, number) for number in hashes]).write(db)
+                dates = {(idsite, n): written.filter(pl.col("date") == n) for n in hashes}
+                _Changes([written], dates).write(db)
                 for number, content_hash in hashes.items():
                     counted = (idsite, number, grain, written["date"].eq(number).sum(), content_hash)
                     db.execute("INSERT INTO periods VALUES (?, ?, ?, ?, ?)", counted)
@@ -231,25 +232,23 @@ class _Changes:
 
     inserts: list[pl.DataFrame] = field(default_factory=list)
     """Documents that are new or changed."""
-    dates: list[pl.DataFrame] = field(default_factory=list)
-    """All documents of the dates on which something changed."""
-    keys: list[tuple[int, int]] = field(default_factory=list)
-    """Site and number of these dates, also of those that have no document any more."""
+    dates: dict[tuple[int, int], pl.DataFrame] = field(default_factory=dict)
+    """All documents of a date on which something changed, by its site and number."""
 
     def write(self, db: sqlite3.Connection) -> None:
         """Inserts the documents and sums up the dates anew."""
         if any(f.height for f in self.inserts):
             _insert(db, pl.concat(self.inserts))
         for table in ("sums", "sums_by_country"):
-            db.executemany(f"DELETE FROM {table} WHERE {_BY_DATE}", self.keys)  # noqa: S608
+            db.executemany(f"DELETE FROM {table} WHERE {_BY_DATE}", self.dates)  # noqa: S608
         # Of the documents that are there now, not of those that were to be written: who compares sums compares those.
         figures = ", ".join(f"sum({m})" for m in METRICS)
         db.executemany(
             f"INSERT INTO sums SELECT {_OF_DATE}, count(*), {figures} FROM documents WHERE {_BY_DATE} GROUP BY {_OF_DATE}",  # noqa: S608
-            self.keys,
+            self.dates,
         )
         if self.dates:
-            sums = visitors.of_dates(pl.concat(self.dates))
+            sums = visitors.of_dates(pl.concat(self.dates.values()))
             _insert_rows(db, "sums_by_country", sums, *sums.columns)
 
 
@@ -285,8 +284,7 @@ def _replace_date(
 
     What is to be inserted is left to `changes`. With `anew`, also documents that say of themselves that they are as wanted.
     """
-    changes.dates.append(new)
-    changes.keys.append((idsite, number))
+    changes.dates[idsite, number] = new
     db.execute(f"DELETE FROM periods WHERE {_BY_DATE}", (idsite, number))  # noqa: S608
     rows = db.execute(
         f"SELECT document, id, hash FROM documents WHERE {_BY_DATE}",  # noqa: S608

@@ -35,7 +35,9 @@ _TABLES = (
     content_hash TEXT NOT NULL, PRIMARY KEY (idsite, date)) STRICT, WITHOUT ROWID""",
     "CREATE INDEX documents_by_date ON documents (idsite, date)",
     "CREATE INDEX sums_by_date ON sums (idsite, date)",
+    "CREATE INDEX sums_by_prefix ON sums (identifier_prefix, idsite, date)",
     "CREATE INDEX countries_by_date ON sums_by_country (idsite, date)",
+    "CREATE INDEX countries_by_prefix ON sums_by_country (identifier_prefix, idsite, date)",
     "CREATE INDEX documents_by_identifier ON documents (identifier, idsite, date)",
     "CREATE INDEX documents_by_prefix ON documents (identifier_prefix, idsite, date)",
 )
