@@ -41,7 +41,7 @@ TRACKER_CODE = "2"
 SHARE_HITS = 1_000_000
 """Hits of a site-day that are held in memory, all hits of some visitors: about 0.2 GB, as their text is coded."""
 
-SHARES_HELD = 4
+SHARES_HELD = 5
 """Shares of a larger day that are held: while one is read and put in order, threads are still at the last buckets of two others."""
 
 BUCKET_HITS = 90_000
@@ -224,11 +224,7 @@ def _hits(
     with ws.lake.split(files, HITS, "visitor", shares(total, most)) as parts:
         for part in parts:
             rows = coded(part, site, hosts=hosts).collect(engine="streaming")
-            # Sorting leaves one core idle, judging needs just one.
-            with ThreadPoolExecutor(1) as pool:
-                judged = pool.submit(judges, rows)
-                hits = in_order(rows)
-                said = judged.result()
+            hits, said = _sorted_and_judged(rows, judges, at_once=len(parts) == 1)
             del rows
             # Lists change: robots are judged anew from the agents, so that a new list needs no new import.
             robots = lookups.robots(said.agents["user_agent"])
@@ -240,6 +236,16 @@ def _hits(
             for start, end in pairwise([*dict.fromkeys([0, *cuts]), hits.height]):
                 yield hits[start:end], said
             del hits  # before the next share is read
+
+
+def _sorted_and_judged(rows: pl.DataFrame, judges: Judges, *, at_once: bool) -> tuple[pl.DataFrame, Said]:
+    """`at_once` where nobody else is at work: sorting leaves one core idle, judging needs just one, and both more memory."""
+    if not at_once:
+        said = judges(rows)
+        return in_order(rows), said
+    with ThreadPoolExecutor(1) as pool:
+        judged = pool.submit(judges, rows)
+        return in_order(rows), judged.result()
 
 
 def head_of(events: pl.DataFrame, settings: Settings, day: date, seconds: int) -> pl.DataFrame:
