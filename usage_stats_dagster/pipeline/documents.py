@@ -69,34 +69,53 @@ class _Source:
 def make_documents(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[StageReport]]:
     """Writes the documents of the site-days, or of their months where that is the site's grain."""
     sources = _sources(ws, todo)
-    for batch in batches(list(sources), {key: s.rows for key, s in sources.items()}):
-        marks = {key: sources[key].mark(ws) for key in batch}
-        done: dict[SiteDay, Manifest] = {}
-        for key in batch:
-            old = ws.lake.manifest(DOCUMENTS, *key)
-            if old is not None and old.fingerprint == marks[key]:
-                done[key] = old
-        stale = [key for key in batch if key not in done]
-        # Before any of them is written: a manifest must not say that a period is made while the other grain's lie beside it.
-        for key in stale:
-            _remove_other_grain(ws, sources[key].site, key[1], sources)
-        if ws.settings.matomo.mode == "embedded":
-            frames = _documents_together(ws, [sources[key] for key in stale])
-            made: Iterable[_Made] = [(sources[k], marks[k], f, {}) for k, f in zip(stale, frames, strict=True)]
-        else:
-            made = ((sources[k], marks[k], *_documents_of_matomo(ws, sources[k])) for k in stale)
 
-        def write(piece: _Made) -> Manifest:
-            source, mark, frame, of = piece
-            return source.commit(ws, frame, mark, of)
+    def looked_at() -> Iterator[_Batch]:
+        for batch in batches(list(sources), {key: s.rows for key, s in sources.items()}):
+            marks = {key: sources[key].mark(ws) for key in batch}
+            done: dict[SiteDay, Manifest] = {}
+            for key in batch:
+                old = ws.lake.manifest(DOCUMENTS, *key)
+                if old is not None and old.fingerprint == marks[key]:
+                    done[key] = old
+            # Before any of them is written: a manifest must not say that a period is made while the other grain's lie beside it.
+            looked = _Batch(marks, done)
+            for key in looked.stale:
+                _remove_other_grain(ws, sources[key].site, key[1], sources)
+            yield looked
 
-        done |= dict(zip(stale, in_threads(write, made), strict=True))
-        _advance(ws, [(sources[key], done[key]) for key in batch])
-        changed = set(stale)
-        yield [StageReport.of(done[key], changed=key in changed) for key in batch for _ in sources[key].asked]
+    def made(batch: _Batch) -> tuple[_Batch, Iterable[_Made]]:
+        stale = [sources[key] for key in batch.stale]
+        if ws.settings.matomo.mode != "embedded":
+            return batch, ((s, *_documents_of_matomo(ws, s)) for s in stale)
+        return batch, [(s, f, {}) for s, f in zip(stale, _documents_together(ws, stale), strict=True)]
+
+    # What is made is made ahead of what is written, no more: a period's other grain is looked for in the lake as it is.
+    for batch, pieces in in_threads(made, looked_at()):
+
+        def write(piece: _Made, marks: dict[SiteDay, str] = batch.marks) -> Manifest:
+            source, frame, of = piece
+            return source.commit(ws, frame, marks[source.site.id, source.first], of)
+
+        changed = set(batch.stale)
+        done = batch.done | dict(zip(batch.stale, in_threads(write, pieces), strict=True))
+        _advance(ws, [(sources[key], done[key]) for key in batch.marks])
+        yield [StageReport.of(done[key], changed=key in changed) for key in batch.marks for _ in sources[key].asked]
 
 
-_Made = tuple[_Source, str, pl.DataFrame, dict[str, Any]]
+@dataclass(frozen=True)
+class _Batch:
+    """Periods that are made together: of what each is made, in order, and what is there of them already."""
+
+    marks: dict[SiteDay, str]
+    done: dict[SiteDay, Manifest]
+
+    @property
+    def stale(self) -> list[SiteDay]:
+        return [key for key in self.marks if key not in self.done]
+
+
+_Made = tuple[_Source, pl.DataFrame, dict[str, Any]]
 
 
 def _sources(ws: Workspace, todo: Sequence[SiteDay]) -> dict[SiteDay, _Source]:

@@ -18,7 +18,7 @@ from usage_stats_dagster.lake.store import LakeError, Manifest
 from usage_stats_dagster.metrics.aggregate import EVENT_COLUMNS, VISIT_COLUMNS
 from usage_stats_dagster.metrics.table import Bucket, Metrics, metrics, metrics_together, names_one_country
 from usage_stats_dagster.metrics.version import rules_version
-from usage_stats_dagster.pipeline.stage import SiteDay, StageReport, batches, fingerprint
+from usage_stats_dagster.pipeline.stage import SiteDay, StageReport, batches, fingerprint, side_by_side
 from usage_stats_dagster.pipeline.together import numbered, rows_together
 from usage_stats_dagster.pipeline.tracking import shares
 from usage_stats_dagster.pipeline.versions import figures_parts
@@ -40,7 +40,8 @@ def make_metrics(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[StageR
     versions = {s: rules_version(parts) for s, parts in rules.items()}
     events = {key: _events(ws, *key) for key in todo}
     rows = {key: m.rows for key, m in events.items()}
-    for batch in batches(todo, rows, COUNTED_TOGETHER, COUNTED_SMALL):
+
+    def make(batch: list[SiteDay]) -> list[StageReport]:
         reports: dict[SiteDay, StageReport] = {}
         stale: list[_Stale] = []
         for key in batch:
@@ -65,7 +66,9 @@ def make_metrics(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[StageR
 
         for done in in_threads(write, zip(stale, made, strict=True)):
             reports[done.idsite, done.day] = StageReport.of(done, changed=True)
-        yield [reports[key] for key in batch]
+        return [reports[key] for key in batch]
+
+    yield from side_by_side(make, batches(todo, rows, COUNTED_TOGETHER, COUNTED_SMALL), rows)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import xxhash
 
@@ -53,7 +53,11 @@ BATCH_ROWS = 100_000
 BATCH_KEYS = 400
 """Site-days that are computed at a time: their files are open together, and one transaction names them all."""
 
+SIDE_BY_SIDE_ROWS = 500_000
+"""Hits, or events, of batches of which two are at work: many steps take one core, and the end of each leaves both idle."""
+
 SiteDay = tuple[int, date]
+Made = TypeVar("Made")
 Work = Callable[[Workspace, Sequence[SiteDay]], Iterator[list[StageReport]]]
 """Does a stage for the site-days, in order; gives the reports of as many as it did at a time."""
 
@@ -103,6 +107,21 @@ def by_turns(work: Callable[[Workspace, int, date], Iterable[StageReport]]) -> W
             yield from in_threads(lambda key: list(work(ws, *key)), keys)
 
     return do
+
+
+def side_by_side(
+    work: Callable[[list[SiteDay]], Made], batches: Iterable[list[SiteDay]], rows: Mapping[SiteDay, int]
+) -> Iterator[Made]:
+    """What `work` makes of each batch, in order; two at a time but for large ones, whose own buckets keep all cores busy.
+
+    `work` runs in threads: what others see of it, as statuses, is its caller's to do.
+    """
+
+    def together(batch: list[SiteDay]) -> SiteDay | None:
+        return None if sum(rows.get(key, 0) for key in batch) <= SIDE_BY_SIDE_ROWS else batch[0]
+
+    for _, group in groupby(batches, together):
+        yield from in_threads(work, group)
 
 
 def batches(

@@ -24,7 +24,7 @@ from usage_stats_dagster.ledger.ledger import DayInput
 from usage_stats_dagster.ledger.tables import DayStatus
 from usage_stats_dagster.lookups.all import Lookups, lookups_for_all
 from usage_stats_dagster.pipeline import status
-from usage_stats_dagster.pipeline.stage import SiteDay, StageReport, batches, fingerprint
+from usage_stats_dagster.pipeline.stage import SiteDay, StageReport, batches, fingerprint, side_by_side
 from usage_stats_dagster.pipeline.status import Reached
 from usage_stats_dagster.pipeline.together import numbered, parts
 from usage_stats_dagster.pipeline.workspace import Workspace
@@ -75,8 +75,9 @@ def make_visits_events(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[
     hits = {key: sum(i.hits for i in of) for key, of in inputs.items()}
     seconds = ws.settings.rules.double_click_seconds
     versions = {s: tracker_version(ws, ws.settings.site(s)) for s, _ in todo}
-    for batch in batches(todo, hits):
-        reports: dict[SiteDay, list[StageReport]] = {}
+
+    def make(batch: list[SiteDay]) -> tuple[dict[SiteDay, tuple[Manifest, Manifest]], set[SiteDay]]:
+        """Both tables of each site-day of the batch, and which of them were made now."""
         made: dict[SiteDay, tuple[Manifest, Manifest]] = {}
         stale: list[_Stale] = []
         for idsite, day in batch:
@@ -85,15 +86,15 @@ def make_visits_events(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[
             visits, events = ws.lake.manifest(VISITS, idsite, day), ws.lake.manifest(EVENTS, idsite, day)
             if visits and events and visits.fingerprint == mark == events.fingerprint:
                 made[key] = visits, events
-                reports[key] = [StageReport.of(m, changed=False) for m in made[key]]
             else:
                 stale.append(_Stale(ws.settings.site(idsite), day, of, mark))
         fresh = [_track(ws, stale[0], seconds)] if len(stale) == 1 else _track_together(ws, stale, seconds)
-        for visits, events in fresh:
-            made[events.idsite, events.day] = visits, events
-            reports[events.idsite, events.day] = [StageReport.of(m, changed=True) for m in (visits, events)]
-        _advance(ws, {k: made[k] for k in batch})
-        yield [r for key in batch for r in reports[key]]
+        made |= {(events.idsite, events.day): (visits, events) for visits, events in fresh}
+        return {key: made[key] for key in batch}, {(s.site.id, s.day) for s in stale}
+
+    for made, fresh in side_by_side(make, batches(todo, hits), hits):
+        _advance(ws, made)
+        yield [StageReport.of(m, changed=key in fresh) for key, both in made.items() for m in both]
 
 
 @dataclass(frozen=True)
