@@ -59,6 +59,8 @@ def dropped(counted: pl.DataFrame, rows: pl.DataFrame, lines: pl.Series, limit: 
 
 def first_drops(parts: list[pl.DataFrame], most: int) -> pl.DataFrame:
     """Of DROPS of several blocks, in order, the first EXAMPLES of each day and outcome; at most `most` rows, firsts first."""
+    if len(parts) == 1 and parts[0].height <= most:
+        return parts[0].sort("day", "outcome", "line")
     ranked = pl.concat([pl.DataFrame(schema=DROPS), *parts]).with_columns(
         rank=pl.int_range(pl.len()).over("day", "outcome", order_by="line")
     )

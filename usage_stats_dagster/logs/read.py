@@ -204,10 +204,11 @@ class LogReader:
             store_ips=self._options.settings.rules.store_ips,
         )
         times = rows.select(pl.col("time").min().alias("first"), pl.col("time").max().alias("last")).row(0)
+        count = _count(counted)
         made = LogBlock(
             hits,
-            _count(counted),
-            _rejects(rows, lines.whole),
+            count,
+            _rejects(rows, lines.whole) if "invalid" in count["outcome"] else schemas.REJECTS.empty(),
             _sampled(hashes.drop_nulls()),
             dropped(counted, rows, lines.whole, None if self._options.every_drop else EXAMPLES),
         )

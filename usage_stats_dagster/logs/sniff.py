@@ -9,12 +9,14 @@ one wins that gives the most fields, then the one that reads more, then the one 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from usage_stats_dagster.logs.addresses import blot
 from usage_stats_dagster.logs.formats import FORMATS, NAMES, named
 from usage_stats_dagster.logs.formats.base import LogFormat
-from usage_stats_dagster.logs.formats.regex import CustomFormat
+from usage_stats_dagster.logs.formats.regex import CustomFormat, reading_any
 from usage_stats_dagster.logs.formats.w3c import W3C, W3cFormat
 from usage_stats_dagster.logs.lines import Lines
 
@@ -46,7 +48,7 @@ def detect(
             raise UnknownFormatError(_message(lines, f"the format asked for, {wanted.name}, reads none of them"))
         return wanted
     fewest = Lines.of(_spread(lines, _FEWEST))
-    scores = _scores(_spread(lines, _FEW), tuple(f for f in FORMATS if f.reads_any(fewest)))
+    scores = _scores(_spread(lines, _FEW), reading_any(FORMATS, fewest))
     if not _clear(scores):
         scores = _scores(lines, FORMATS)
     most = max(scores.values())
@@ -61,7 +63,7 @@ def _spread(lines: list[str], count: int) -> list[str]:
     return lines[:: max(1, len(lines) // count)]
 
 
-def _scores(sample: list[str], tried: tuple[LogFormat, ...]) -> dict[LogFormat, int]:
+def _scores(sample: list[str], tried: Sequence[LogFormat]) -> dict[LogFormat, int]:
     """What each format reads of the sample; 0 for those not tried."""
     lines = Lines.of(sample)
     return {f: _score(f, lines) if f in tried else 0 for f in FORMATS}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
 import polars as pl
 
 from usage_stats_dagster.lookups.distinct import Judge, numbered
@@ -36,18 +37,25 @@ class Remembered:
         with self._lock:
             if len(self._verdicts) > self._limit:
                 self._forget()
-            # The codes of a categorical go on from call to call and lead to the verdicts.
-            coded = distinct.cast(self._type)
             known = len(self._verdicts)
-            codes = coded.to_physical()
-            fresh = coded.filter(codes >= known).unique()
-            if len(fresh) or not known:
-                table = pl.DataFrame({"value": fresh.cast(pl.String), "code": fresh.to_physical()}).sort("code")
-                judged = self._judge(table["value"])
-                self._verdicts = pl.concat([self._verdicts, judged], rechunk=True) if known else judged
+            if not known:  # most logs are one block: their values are asked about once
+                self._first, self._verdicts = distinct, self._judge(distinct)
+                return rows, self._verdicts
+            codes = self._codes(distinct)
+            fresh = codes.to_numpy() >= known
+            if fresh.any():
+                assert bool((np.diff(codes.to_numpy()[fresh]) == 1).all()), "a categorical numbers its values as they come"
+                judged = self._judge(distinct.filter(pl.Series(fresh)))
+                self._verdicts = pl.concat([self._verdicts, judged], rechunk=True)
             return codes.gather(rows), self._verdicts
 
+    def _codes(self, distinct: pl.Series) -> pl.Series:
+        """The codes of a categorical go on from call to call and lead to the verdicts."""
+        if self._held is None:
+            self._held = self._first.cast(pl.Categorical(pl.Categories.random()))
+        return distinct.cast(self._held.dtype).to_physical()
+
     def _forget(self) -> None:
-        self._type = pl.Categorical(pl.Categories.random())
-        self._held = pl.Series([], dtype=self._type)  # codes live as long as a column that has them
+        self._first = pl.Series([], dtype=pl.String)
+        self._held: pl.Series | None = None  # codes live as long as a column that has them
         self._verdicts = pl.Series([], dtype=pl.Null)

@@ -60,7 +60,7 @@ class ImportedLog:
     @property
     def days(self) -> list[date]:
         """Days on which the log has lines, in order."""
-        return sorted(d for d in self.outcomes["day"].unique().to_list() if d is not None)
+        return sorted({d for d in self.outcomes["day"].to_list() if d is not None})
 
     def discard(self) -> None:
         """Removes the temporary files."""
@@ -84,7 +84,11 @@ class ImportedLog:
         idsite, identity, s = self.found.idsite, self.head.identity, self.reader.summary
         for w in self.hits.values():
             w.commit()
-        self.rejects.commit()
+        if self.rejects.rows:
+            self.rejects.commit()
+        else:
+            self.rejects.discard()
+            self.rejects.file.unlink(missing_ok=True)
         with lake.file_writer(SAMPLES, side_file(lake, "samples", idsite, identity, "parquet")) as w:
             w.append(self.sample.rename("hash").to_frame())
             w.commit()
@@ -130,14 +134,15 @@ class ImportedLog:
         return values, outcomes, days
 
     def _day_rows(self) -> list[dict[str, Any]]:
-        by_day = (
-            self.outcomes.filter(pl.col("day").is_not_null()).group_by("day").agg(pl.col("lines").sum()).sort("day")
-        )
-        busiest = by_day["lines"].max() or 0
+        by_day = dict.fromkeys(self.days, 0)
+        for day, _, lines in self.outcomes.iter_rows():
+            if day is not None:
+                by_day[day] += lines
+        busiest = max(by_day.values(), default=0)
         rows = []
-        for day, lines in by_day.iter_rows():
+        for day, lines in by_day.items():
             w = self.hits.get(day)
-            covers = lines >= COVER_SHARE * float(busiest)  # type: ignore[arg-type]
+            covers = lines >= COVER_SHARE * busiest
             rows.append(
                 {
                     "day": day,
@@ -192,14 +197,16 @@ def parse_log(lake: Lake, found: FoundLog, head: Head, options: ReadOptions, pro
             done += int(block.outcomes["lines"].sum())
             progress(found.path.name, done, 0)
         with written_to(lake):
-            for w in (*hits.values(), rejects):
+            for w in (*hits.values(), *([rejects] if rejects.rows else [])):
                 w.close()
     except BaseException:
         for w in (*hits.values(), rejects):
             w.discard()
         raise
     empty = pl.DataFrame(schema={"day": pl.Date, "outcome": pl.String, "lines": pl.Int64})
-    summed = pl.concat([empty, *outcomes]).group_by("day", "outcome").agg(pl.col("lines").sum()).sort("day", "outcome")
+    summed = outcomes[0] if len(outcomes) == 1 else (
+        pl.concat([empty, *outcomes]).group_by("day", "outcome").agg(pl.col("lines").sum()).sort("day", "outcome")
+    )
     kept = first_drops(drops, _MOST_DROPS)
     return ImportedLog(found, head, reader, hits, rejects, sample_of(samples), summed, robots, kept)
 

@@ -6,6 +6,8 @@ not: the patterns (`apache.py`, `cloud.py` …).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from usage_stats_dagster.logs.formats.base import APACHE_TIME, FIELDS, FORWARDED, ISO_TIMES, LogFormat, complete
@@ -39,10 +41,6 @@ class RegexFormat(LogFormat):
             found = self.fill(lines, found)
         return complete(self.tidy(found), pl.col("time").is_not_null())
 
-    def reads_any(self, lines: Lines) -> bool:
-        """See LogFormat; Polars keeps the pattern compiled for this, not for its groups."""
-        return lines.text.str.contains(self.pattern).any()
-
     def fill(self, lines: pl.Series, fast: pl.DataFrame) -> pl.DataFrame:
         """The fields that a faster way gave, with those of the pattern where their `time` is null."""
         left = fast.get_column("time").is_null()
@@ -59,6 +57,16 @@ class RegexFormat(LogFormat):
         if "date" in found.columns and "clock" in found.columns:
             return found.with_columns(time=pl.concat_str("date", "clock", separator=" "))
         return found
+
+
+def reading_any(formats: Sequence[LogFormat], lines: Lines) -> list[LogFormat]:
+    """Those of the formats that read one of the lines at least; the patterns are all looked for in one go.
+
+    Polars keeps a pattern compiled for this, not for its groups.
+    """
+    patterns = {f.name: pl.col("text").str.contains(f.pattern).any() for f in formats if isinstance(f, RegexFormat)}
+    found = lines.text.to_frame("text").select(**patterns).row(0, named=True)
+    return [f for f in formats if (found[f.name] if f.name in found else f.reads_any(lines))]
 
 
 def groups_of(lines: pl.Series, pattern: str) -> pl.DataFrame:
