@@ -54,10 +54,15 @@ class Block:
         """The bytes of the whole lines."""
         return self.data[: self.end].data
 
+    @property
+    def has_mark(self) -> bool:
+        """Whether a byte order mark stands in front."""
+        return self.first_line == 1 and self.data[: min(len(_BOM), self.end)].tobytes() == _BOM
+
     @cached_property
     def cut(self) -> Lines:
         """The lines, a byte order mark in front of them taken off."""
-        if self.first_line == 1 and self.data[: min(len(_BOM), self.end)].tobytes() == _BOM:
+        if self.has_mark:
             return Lines.of_bytes(self.data[len(_BOM) :], self.end - len(_BOM), (self.lines, False))
         return Lines.of_bytes(self.data, self.end, (self.lines, self.is_ascii))
 

@@ -9,6 +9,8 @@ never the visitor's address, nor a logged-in user's name. Of any other line its 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from usage_stats_dagster.logs.addresses import blot
@@ -25,14 +27,21 @@ DROPS = pl.Schema({"day": pl.Date, "outcome": pl.String, "line": pl.Int64, "text
 _WORDS = ("status", "method", "path")
 
 
-def dropped(counted: pl.DataFrame, rows: pl.DataFrame, lines: pl.Series, limit: int | None = EXAMPLES) -> pl.DataFrame:
+def dropped(
+    counted: pl.DataFrame,
+    rows: pl.DataFrame,
+    lines: pl.Series,
+    limit: int | None = EXAMPLES,
+    keys: Sequence[str] = (),
+) -> pl.DataFrame:
     """DROPS of a block: the first `limit` lines of each day and outcome (None: all), by line.
 
     `counted`: day, outcome, line of every line; `rows`: the parsed lines in order, without a gap; `lines`: their text.
+    `keys`: columns of `counted` that tell logs apart where it holds several.
     """
     no_hits = counted.filter(pl.col("outcome") != "hit")
     if limit is not None and no_hits.height:
-        no_hits = no_hits.group_by("day", "outcome").agg(pl.col("line").sort().head(limit)).explode("line")
+        no_hits = no_hits.group_by(*keys, "day", "outcome").agg(pl.col("line").sort().head(limit)).explode("line")
     if not no_hits.height:
         return pl.DataFrame(schema=DROPS)
     no_hits = no_hits.sort("line")

@@ -24,6 +24,7 @@ class Remembered:
         self._limit = limit
         self._lock = threading.Lock()
         self._verdicts: pl.Series
+        self._held: pl.Series | None  # codes live as long as a column that has them
         self._forget()
 
     def __call__(self, values: pl.Series) -> pl.Series:
@@ -44,7 +45,9 @@ class Remembered:
             codes = self._codes(distinct)
             fresh = codes.to_numpy() >= known
             if fresh.any():
-                assert bool((np.diff(codes.to_numpy()[fresh]) == 1).all()), "a categorical numbers its values as they come"
+                assert bool((np.diff(codes.to_numpy()[fresh]) == 1).all()), (
+                    "a categorical numbers its values as they come"
+                )
                 judged = self._judge(distinct.filter(pl.Series(fresh)))
                 self._verdicts = pl.concat([self._verdicts, judged], rechunk=True)
             return codes.gather(rows), self._verdicts
@@ -57,5 +60,5 @@ class Remembered:
 
     def _forget(self) -> None:
         self._first = pl.Series([], dtype=pl.String)
-        self._held: pl.Series | None = None  # codes live as long as a column that has them
+        self._held = None
         self._verdicts = pl.Series([], dtype=pl.Null)

@@ -10,20 +10,21 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from itertools import chain, groupby
 
 from sqlalchemy.engine import RowMapping
 
 from usage_stats_dagster.ledger.tables import LogStatus
 from usage_stats_dagster.logs.discover import Discovery, FoundLog, discover
 from usage_stats_dagster.pipeline import status
-from usage_stats_dagster.pipeline.one_log import MAX_ATTEMPTS, PathReport, import_path
+from usage_stats_dagster.pipeline.one_log import MAX_ATTEMPTS, PathReport, import_path, import_together
 from usage_stats_dagster.pipeline.versions import import_version
 from usage_stats_dagster.pipeline.workspace import Workspace
-from usage_stats_dagster.threads import in_threads
 
-SMALL_LOG = 4 << 20
-"""Bytes of a file whose import is mostly waiting for one core and the disk: two sites' are imported side by side."""
+SMALL_LOG = 1 << 20
+"""Bytes of a file that is imported together with others: what is asked of Polars would cost more than its lines."""
+
+MOST_TOGETHER, BYTES_TOGETHER = 100, 4 << 20
+"""Files that are imported together, and their bytes, which may be packed: all their lines are held."""
 
 _SETTLED = (LogStatus.LOADED, LogStatus.IGNORED, LogStatus.HELD, LogStatus.INVALID, LogStatus.PARTIAL)
 
@@ -90,42 +91,47 @@ def import_logs(
         todo = pending(ws, found)
         todo += _outdated(ws, found, todo, first, last)
 
-        def look(f: FoundLog) -> tuple[FoundLog, PathReport | None]:
-            return f, _looked_at(ws, f, first, last, wait_for_quiet=wait_for_quiet)
-
-        # What becomes of a log hangs on the site's other logs, but not on another site's.
         total, done = sum(f.size for f in todo), 0
         ws.progress("importing logs", done, total)
-        for small, sites_logs in _by_site(todo):
-            looked = (
-                in_threads(lambda logs: list(map(look, logs)), sites_logs)
-                if small
-                else (map(look, logs) for logs in sites_logs)
-            )
-            for f, result in chain.from_iterable(looked):
-                done += f.size
-                ws.progress("importing logs", done, total)
-                if result is not None:
-                    report.paths.append(result)
+        for f, result in _imported(ws, todo, first, last, wait_for_quiet=wait_for_quiet):
+            done += f.size
+            ws.progress("importing logs", done, total)
+            if result is not None:
+                report.paths.append(result)
         status.refresh(ws, report.changed, found.sites, (first, last))
         return report
 
 
-def _by_site(todo: list[FoundLog]) -> Iterator[tuple[bool, list[list[FoundLog]]]]:
-    """The logs of each site, and whether they are small: then sites that follow one another come together."""
-    sites: dict[int, list[FoundLog]] = {}
+def _imported(
+    ws: Workspace, todo: list[FoundLog], first: date | None, last: date | None, *, wait_for_quiet: bool
+) -> Iterator[tuple[FoundLog, PathReport | None]]:
+    """What became of each of the files, in their order; small ones that follow one another are imported together."""
+    grace = ws.settings.platform.grace_seconds if wait_for_quiet else 0
+    for batch in _batches(todo):
+        ready = [f for f in batch if not grace or time.time() - f.mtime_ns / 1e9 >= grace]
+        for f in batch:
+            if f not in ready:
+                yield f, PathReport(f.idsite, str(f.path), "waiting", message="changed a moment ago")
+        if len(ready) == 1:
+            yield ready[0], import_path(ws, ready[0], first, last)
+        else:
+            yield from import_together(ws, ready, first, last)
+
+
+def _batches(todo: list[FoundLog]) -> Iterator[list[FoundLog]]:
+    """The files in order, small ones that follow one another together; one that is not small, alone."""
+    batch: list[FoundLog] = []
     for f in todo:
-        sites.setdefault(f.idsite, []).append(f)
-    for small, group in groupby(sites.values(), key=lambda logs: all(f.size <= SMALL_LOG for f in logs)):
-        yield small, list(group)
-
-
-def _looked_at(
-    ws: Workspace, f: FoundLog, first: date | None, last: date | None, *, wait_for_quiet: bool
-) -> PathReport | None:
-    if wait_for_quiet and time.time() - f.mtime_ns / 1e9 < ws.settings.platform.grace_seconds:
-        return PathReport(f.idsite, str(f.path), "waiting", message="changed a moment ago")
-    return import_path(ws, f, first, last)
+        small = f.size <= SMALL_LOG
+        if batch and (not small or len(batch) >= MOST_TOGETHER or sum(b.size for b in batch) + f.size > BYTES_TOGETHER):
+            yield batch
+            batch = []
+        batch.append(f)
+        if not small:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _outdated(

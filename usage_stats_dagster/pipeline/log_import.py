@@ -26,7 +26,8 @@ from usage_stats_dagster.ledger.tables import LogStatus
 from usage_stats_dagster.logs.discover import FoundLog
 from usage_stats_dagster.logs.drops import first_drops
 from usage_stats_dagster.logs.identity import Head
-from usage_stats_dagster.logs.read import LogReader, ReadOptions, sample_of
+from usage_stats_dagster.logs.judge import sample_of
+from usage_stats_dagster.logs.read import LogReader
 from usage_stats_dagster.schemas import HITS, REJECTS, Table
 
 _PENDING_ROWS = 1_000_000
@@ -166,10 +167,9 @@ def written_to(lake: Lake) -> Iterator[None]:
         raise LakeError(msg) from e
 
 
-def parse_log(lake: Lake, found: FoundLog, head: Head, options: ReadOptions, progress: Any) -> ImportedLog:  # noqa: ANN401
+def parse_log(lake: Lake, found: FoundLog, head: Head, reader: LogReader, progress: Any) -> ImportedLog:  # noqa: ANN401
     """Reads a log to its end into temporary files. Raises what the reader raises, or LakeError, after removing them."""
     idsite, identity = found.idsite, head.identity
-    reader = LogReader(found.path, options)
     hits: dict[date, TableWriter] = {}
     rejects = lake.file_writer(REJECTS, side_file(lake, "rejects", idsite, identity, "parquet"))
     outcomes: list[pl.DataFrame] = []
@@ -204,8 +204,12 @@ def parse_log(lake: Lake, found: FoundLog, head: Head, options: ReadOptions, pro
             w.discard()
         raise
     empty = pl.DataFrame(schema={"day": pl.Date, "outcome": pl.String, "lines": pl.Int64})
-    summed = outcomes[0] if len(outcomes) == 1 else (
-        pl.concat([empty, *outcomes]).group_by("day", "outcome").agg(pl.col("lines").sum()).sort("day", "outcome")
+    summed = (
+        outcomes[0]
+        if len(outcomes) == 1
+        else (
+            pl.concat([empty, *outcomes]).group_by("day", "outcome").agg(pl.col("lines").sum()).sort("day", "outcome")
+        )
     )
     kept = first_drops(drops, _MOST_DROPS)
     return ImportedLog(found, head, reader, hits, rejects, sample_of(samples), summed, robots, kept)

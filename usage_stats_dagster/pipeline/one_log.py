@@ -7,25 +7,34 @@ What belongs here: the decision for a path, and noting it. What does not: which 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.engine import RowMapping
 
 from usage_stats_dagster.ledger.tables import LogStatus
+from usage_stats_dagster.logs.blocks import Block
 from usage_stats_dagster.logs.discover import FoundLog
 from usage_stats_dagster.logs.first_record import first_record_time
+from usage_stats_dagster.logs.formats.base import LogFormat
 from usage_stats_dagster.logs.identity import HEAD_BYTES, Head, digest, read_head
-from usage_stats_dagster.logs.read import ReadOptions
+from usage_stats_dagster.logs.judge import ReadOptions
+from usage_stats_dagster.logs.read import LogReader
 from usage_stats_dagster.logs.sniff import UnknownFormatError
+from usage_stats_dagster.logs.together import Part, judge_together
 from usage_stats_dagster.pipeline.log_import import parse_log
 from usage_stats_dagster.pipeline.overlap import overlapping
 from usage_stats_dagster.pipeline.versions import import_parts, import_version
 from usage_stats_dagster.pipeline.workspace import Workspace
+from usage_stats_dagster.threads import in_threads
 
 MAX_ATTEMPTS = 3
+
+Made = TypeVar("Made")
 
 
 class LogConflictError(Exception):
@@ -45,37 +54,121 @@ class PathReport:
     message: str | None = None
 
 
+@dataclass(frozen=True)
+class _Due:
+    """A log that is to be imported (anew): what is known of it already, and who reads it."""
+
+    found: FoundLog
+    head: Head
+    known: RowMapping | None
+    version: str
+    accepted: bool
+    reader: LogReader
+
+
+_Begun = _Due | PathReport | None
+
+
 def import_path(ws: Workspace, f: FoundLog, first: date | None, last: date | None) -> PathReport | None:
     """Decides and does what is due for one file; None when it has no line on the days asked for."""
-    path, idsite = str(f.path), f.idsite
-    row = ws.ledger.path(idsite, path)
+    return _ended(ws, _begun(ws, f, first, last))
+
+
+def import_together(
+    ws: Workspace, logs: Sequence[FoundLog], first: date | None, last: date | None
+) -> Iterator[tuple[FoundLog, PathReport | None]]:
+    """As `import_path` one after the other, in their order; small logs are judged in one go. For logs that are small."""
+    waiting = list(logs)
+    while waiting:
+        begun = list(in_threads(lambda f: _begun(ws, f, first, last), waiting))
+        # What becomes of a log that begins as another does is seen when the other is imported.
+        count = next((k for k in range(1, len(begun)) if _continues(begun[k], begun[:k])), len(begun))
+        batch = [_alone(ws, b) if isinstance(b, _Due) else (b, None) for b in begun[:count]]
+        parts: dict[tuple[str, str], list[Part]] = {}
+        for b, part in batch:
+            if isinstance(b, _Due) and part is not None:
+                parts.setdefault((b.version, part[1].name), []).append((b.reader, *part))
+        for of in parts.values():
+            if len(of) > 1:
+                judge_together(of)
+        sites = [list(g) for _, g in groupby(zip(waiting, batch, strict=False), key=lambda p: p[0].idsite)]
+        for reports in in_threads(lambda of_site: [(f, _ended(ws, b)) for f, (b, _) in of_site], sites):
+            yield from reports
+        waiting = waiting[count:]
+
+
+def _begun(ws: Workspace, f: FoundLog, first: date | None, last: date | None) -> _Begun:
+    """What is decided before the log's lines are read."""
+    return _guarded(ws, f, lambda: _decided(ws, f, first, last))
+
+
+def _decided(ws: Workspace, f: FoundLog, first: date | None, last: date | None) -> _Begun:
+    row = ws.ledger.path(f.idsite, str(f.path))
+    head = read_head(f.path)
+    if not head.data:
+        return _note(ws, f, "empty", LogStatus.LOADED, message="empty: no record in it")
+    if first is not None and last is not None and not _may_cover(ws, f, head, first, last):
+        return None
+    known = _lineage(ws, f.idsite, head)
+    site = ws.settings.site(f.idsite)
+    version = import_version(ws, site)
+    prefix_at = None
+    if known is not None:
+        d = digest(f.path, prefix_at=known["bytes"])
+        if (
+            d.content_hash == known["content_hash"]
+            and known["import_version"] == version
+            and known["status"] == LogStatus.LOADED
+        ):
+            return _same(ws, f, known)
+        if d.bytes < known["bytes"] or d.prefix_hash != known["content_hash"]:
+            return _shorter_or_other(ws, f, known, d.bytes, d.content_hash)
+        prefix_at = known["bytes"]
+    options = ReadOptions(
+        site=site,
+        settings=ws.settings,
+        lookups=ws.lookups(site),
+        key=ws.key,
+        whole_lines_only=time.time() - f.mtime_ns / 1e9 < ws.settings.platform.grace_seconds,
+        prefix_at=prefix_at,
+    )
+    accepted = row is not None and row["decision"] == "accept"
+    return _Due(f, head, known, version, accepted, LogReader(f.path, options))
+
+
+def _continues(begun: _Begun, before: Sequence[_Begun]) -> bool:
+    """Whether the log begins as one of the site's before it does, as far as the shorter of both heads goes."""
+    if not isinstance(begun, _Due):
+        return False
+    mine, site = begun.head.data, begun.found.idsite
+    heads = (b.head.data for b in before if isinstance(b, _Due) and b.found.idsite == site)
+    return any(mine.startswith(head[: len(mine)]) for head in heads)
+
+
+def _alone(ws: Workspace, due: _Due) -> tuple[_Begun, tuple[Block, LogFormat] | None]:
+    """Begins to read the log; what can be judged with others' is given."""
+    part: list[tuple[Block, LogFormat] | None] = []
+    failed = _guarded(ws, due.found, lambda: part.append(due.reader.alone()))
+    return (failed, None) if failed is not None else (due, part[0])
+
+
+def _ended(ws: Workspace, begun: _Begun) -> PathReport | None:
+    """What became of the path."""
+    if not isinstance(begun, _Due):
+        return begun
+    return _guarded(ws, begun.found, lambda: _import(ws, begun))
+
+
+def _guarded(ws: Workspace, f: FoundLog, work: Callable[[], Made]) -> Made | PathReport:
+    """What `work` gives; what is wrong with the file, noted."""
     try:
-        head = read_head(f.path)
-        if not head.data:
-            return _note(ws, f, "empty", LogStatus.LOADED, message="empty: no record in it")
-        if first is not None and last is not None and not _may_cover(ws, f, head, first, last):
-            return None
-        known = _lineage(ws, idsite, head)
-        site = ws.settings.site(idsite)
-        version = import_version(ws, site)
-        prefix_at = None
-        if known is not None:
-            d = digest(f.path, prefix_at=known["bytes"])
-            if (
-                d.content_hash == known["content_hash"]
-                and known["import_version"] == version
-                and known["status"] == LogStatus.LOADED
-            ):
-                return _same(ws, f, known)
-            if d.bytes < known["bytes"] or d.prefix_hash != known["content_hash"]:
-                return _shorter_or_other(ws, f, known, d.bytes, d.content_hash)
-            prefix_at = known["bytes"]
-        return _import(ws, f, head, known, version, prefix_at, accepted=row is not None and row["decision"] == "accept")
+        return work()
     except UnknownFormatError as e:
         return _note(ws, f, "invalid", LogStatus.INVALID, message=str(e))
     except LogConflictError as e:
         return _note(ws, f, "failed", LogStatus.FAILED, message=str(e), attempts=MAX_ATTEMPTS)
     except OSError as e:
+        row = ws.ledger.path(f.idsite, str(f.path))
         attempts = 1 + (row["attempts"] if row is not None and row["mtime_ns"] == f.mtime_ns else 0)
         way = "is it readable for this user?" if isinstance(e, PermissionError) else "it is tried again"
         return _note(
@@ -142,29 +235,11 @@ def _shorter_or_other(ws: Workspace, f: FoundLog, known: RowMapping, length: int
     raise LogConflictError(msg)
 
 
-def _import(
-    ws: Workspace,
-    f: FoundLog,
-    head: Head,
-    known: RowMapping | None,
-    version: str,
-    prefix_at: int | None,
-    *,
-    accepted: bool,
-) -> PathReport:
-    site = ws.settings.site(f.idsite)
-    fresh = time.time() - f.mtime_ns / 1e9 < ws.settings.platform.grace_seconds
-    options = ReadOptions(
-        site=site,
-        settings=ws.settings,
-        lookups=ws.lookups(site),
-        key=ws.key,
-        whole_lines_only=fresh,
-        prefix_at=prefix_at,
-    )
-    parsed = parse_log(ws.lake, f, head, options, ws.progress)
+def _import(ws: Workspace, due: _Due) -> PathReport:
+    f, head, known = due.found, due.head, due.known
+    parsed = parse_log(ws.lake, f, head, due.reader, ws.progress)
     try:
-        if not accepted:
+        if not due.accepted:
             twin = overlapping(ws, parsed, known)
             if twin is not None:
                 parsed.discard()
@@ -175,7 +250,8 @@ def _import(
                 return _note(ws, f, "held", LogStatus.HELD, identity=head.identity, message=msg)
         old_days = ws.ledger.days_of_log(known["id"]) if known is not None else []
         old = [known["identity"]] if known is not None else []
-        values, outcomes, days = parsed.commit(ws.lake, version, old, import_parts(ws, site))
+        parts = import_parts(ws, due.reader.options.site)
+        values, outcomes, days = parsed.commit(ws.lake, due.version, old, parts)
     except BaseException:
         parsed.discard()
         raise

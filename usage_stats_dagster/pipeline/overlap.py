@@ -8,7 +8,7 @@ from __future__ import annotations
 import polars as pl
 from sqlalchemy.engine import RowMapping
 
-from usage_stats_dagster.logs.read import SAMPLE_BELOW, SAMPLE_LEAST
+from usage_stats_dagster.logs.judge import SAMPLE_BELOW, SAMPLE_LEAST
 from usage_stats_dagster.pipeline.log_import import SAMPLES, ImportedLog, side_file
 from usage_stats_dagster.pipeline.workspace import Workspace
 

@@ -20,8 +20,9 @@ from sqlalchemy.engine import RowMapping
 from usage_stats_dagster.ledger import counts
 from usage_stats_dagster.logs.drops import DROPS
 from usage_stats_dagster.logs.identity import read_head
+from usage_stats_dagster.logs.judge import ReadOptions
 from usage_stats_dagster.logs.outcomes import OUTCOMES
-from usage_stats_dagster.logs.read import LogReader, ReadOptions
+from usage_stats_dagster.logs.read import LogReader
 from usage_stats_dagster.pipeline.account.book import reason
 from usage_stats_dagster.pipeline.log_import import side_file
 from usage_stats_dagster.pipeline.versions import import_version

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
-from usage_stats_dagster.logs.read import LogBlock, LogReader, LogSummary, ReadOptions, read_log
+from usage_stats_dagster.logs.judge import LogBlock, ReadOptions
+from usage_stats_dagster.logs.read import LogReader, LogSummary, read_log
 from usage_stats_dagster.settings import Settings, Site
 
 

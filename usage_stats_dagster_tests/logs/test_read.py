@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from usage_stats_dagster import schemas
+from usage_stats_dagster.logs.judge import sample_of
 from usage_stats_dagster.logs.outcomes import OUTCOMES
-from usage_stats_dagster.logs.read import sample_of
 from usage_stats_dagster.logs.sniff import UnknownFormatError
 from usage_stats_dagster.settings import PlatformSection, RulesSection, Settings, SettingsError
 from usage_stats_dagster_tests.logs.reading import line, read, write

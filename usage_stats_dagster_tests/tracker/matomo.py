@@ -15,7 +15,8 @@ from typing import Any
 
 import polars as pl
 
-from usage_stats_dagster.logs.read import ReadOptions, read_log
+from usage_stats_dagster.logs.judge import ReadOptions
+from usage_stats_dagster.logs.read import read_log
 from usage_stats_dagster.schemas import HITS
 from usage_stats_dagster.settings import Settings, Site
 from usage_stats_dagster.tracker.site_day import visits_and_events

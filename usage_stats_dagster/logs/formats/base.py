@@ -53,6 +53,11 @@ class LogFormat:
         """Whether one of the lines matches."""
         return bool(self.fields(lines.text, self.next_state(None, lines.codes.data)).get_column(MATCHED).any())
 
+    @property
+    def has_state(self) -> bool:
+        """Whether earlier lines decide what a line says."""
+        return type(self).next_state is not LogFormat.next_state
+
     def next_state(self, state: str | None, data: bytes | memoryview) -> str | None:
         """The state behind these bytes (whole lines)."""
         del data

@@ -1,0 +1,128 @@
+"""Small logs are judged several at a time: each leaves what it leaves when it is imported alone, and is told the same."""
+
+from __future__ import annotations
+
+import gzip
+import random
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from usage_stats_dagster.pipeline import imports, one_log
+from usage_stats_dagster_tests.platforms import FIREFOX, PDF, Platform, line
+
+SITES: list[dict[str, Any]] = [
+    {"id": 1, "platform": "dspace", "url": "https://repo.example.org"},
+    {"id": 2, "platform": "dspace", "exclude": ["^/about"]},
+    {"id": 3, "platform": "ojs", "format": "ncsa_extended"},
+    {"id": 4, "platform": "generic", "format_regex": r"(?P<ip>\S+) (?P<time>\S+) (?P<path>\S+)"},
+]
+URLS = (PDF, "/handle/1/1", "/about", "/a.css", "/handle/1/%31", "/search?query=é")
+REFERRERS = ("-", "https://www.google.com/search?q=a", "https://semalt.com/x")
+START = datetime(2025, 3, 30, 20)
+
+
+def text(rng: random.Random, count: int) -> bytes:
+    """So many lines of two days, some of them twice."""
+    rows = [
+        line(
+            START + timedelta(seconds=rng.randrange(30_000)),
+            rng.choice(URLS),
+            ip=f"192.0.2.{rng.randrange(4)}",
+            agent=rng.choice((FIREFOX, "Googlebot/2.1", "-")),
+            status=rng.choice((200, 200, 404, 302)),
+            referrer=rng.choice(REFERRERS),
+        )
+        for _ in range(count)
+    ]
+    rows += rng.choices(rows, k=count // 5) if rows else []
+    return "".join(f"{row}\n" for row in rows).encode()
+
+
+W3C = b"#Fields: date time c-ip cs-method cs-uri-stem sc-status\n2025-03-30 10:00:00 192.0.2.1 GET /handle/1/1 200\n"
+OF_ITS_OWN = b"192.0.2.1 2025-03-30T10:00:00Z /handle/1/1\n192.0.2.2 2025-03-30T23:00:00Z /b\nnonsense\n"
+
+KINDS: dict[str, Callable[[random.Random], bytes]] = {
+    "": lambda r: text(r, r.randrange(1, 60)),
+    "of many lines": lambda r: text(r, 1500),
+    "with what nobody can read": lambda r: text(r, 5) + b"nonsense 192.0.2.9\n\n# a comment\n" + text(r, 5),
+    "no utf-8": lambda r: text(r, 5).replace(b"%31", b"\xff\xfe"),
+    "of NULs": lambda r: text(r, 3) + b"\0\0\0\n" + text(r, 3),
+    "with a mark": lambda r: b"\xef\xbb\xbf" + text(r, 5),
+    "without its last line end": lambda r: text(r, 5)[:-1],
+    "of other line ends": lambda r: text(r, 5).replace(b"\n", b"\r\n"),
+    "with a long line": lambda r: text(r, 5) + b"x" * (1 << 21) + b"\n" + text(r, 5),
+    "with a log-in": lambda r: text(r, 9).replace(b" - - ", b" - a user ", 3),
+    "empty": lambda _: b"",
+    "blank": lambda _: b"\n\n",
+    "binary": lambda r: r.randbytes(2000),
+    "packed": lambda r: gzip.compress(text(r, 30), mtime=0),
+    "cut off": lambda r: gzip.compress(text(r, 900), mtime=0)[:-40],
+    "of columns": lambda _: W3C,
+    "of its own": lambda _: OF_ITS_OWN,
+}  # fmt: skip
+
+
+def write(platform: Platform, seed: int) -> None:
+    """Logs of all kinds for each site, and some that hold another's lines: copied, gone on, put together."""
+    rng = random.Random(seed)
+    for site in SITES:
+        written: list[bytes] = []
+        for k in range(rng.randrange(2, 9)):
+            kind = rng.choice(("", "", "", *KINDS, "a copy", "gone on", "put together"))
+            if kind in KINDS:
+                content = OF_ITS_OWN if site["id"] == 4 and not kind else KINDS[kind](rng)
+            else:
+                old = rng.choice(written) if written else text(rng, 9)
+                content = {"a copy": old, "gone on": old + text(rng, 9), "put together": text(rng, 2) + old}[kind]
+            written.append(content)
+            platform.log(f"access-{k}.log" + (".gz" if content[:2] == b"\x1f\x8b" else ""), content, site["id"])
+
+
+def imported(folder: Path, seed: int, together: int) -> tuple[Any, ...]:
+    """Every file of the lake, what was told of each path, and the ledger's logs and days."""
+    platform = Platform.make(folder, sites=SITES)
+    write(platform, seed)
+    with pytest.MonkeyPatch.context() as m:
+        m.setenv("USAGE_STATS_SECRET", "a key for tests")
+        m.setattr(imports, "MOST_TOGETHER", together)
+        ws = platform.ws
+        report = imports.import_logs(ws)
+    lake = {str(p.relative_to(folder)): p.read_bytes() for p in sorted((folder / "lake").rglob("*")) if p.is_file()}
+    # Numbers of rows are in the order in which sites come to their end.
+    rows = sorted(ws.ledger.logs(), key=lambda r: (r["idsite"], r["id"]))
+    logs = [{k: v for k, v in r.items() if k != "id" and not k.endswith("_at")} for r in rows]
+    days = [{k: v for k, v in r.items() if not k.endswith("_at")} for r in ws.ledger.statuses()]
+    told = [(Path(p.path).relative_to(folder), p.action, p.lines, p.days, p.message) for p in report.paths]
+    here = str(folder)
+    return tuple(str(part).replace(here, "") for part in (told, logs, days)), {
+        name: content.replace(here.encode(), b"") for name, content in lake.items()
+    }
+
+
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10_000), most=st.integers(2, 40))
+def test_together_is_as_alone(seed: int, most: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    alone = imported(tmp_path_factory.mktemp("alone"), seed, 1)
+    assert imported(tmp_path_factory.mktemp("together"), seed, most) == alone
+    assert any("hits/" in name for name in alone[1])
+
+
+def test_logs_of_several_sites_are_judged_in_one_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    platform = Platform.make(
+        tmp_path, sites=[*SITES[:1], {"id": 5, "platform": "dspace"}, {"id": 6, "platform": "ojs"}]
+    )
+    for site in (1, 5, 6):
+        for k in range(2):
+            platform.log(f"access-{k}.log", text(random.Random(site * 10 + k), 40), site)
+    judged: list[int] = []
+    whole = one_log.judge_together
+    monkeypatch.setattr(one_log, "judge_together", lambda alone: (judged.append(len(alone)), whole(alone))[1])
+    report = imports.import_logs(platform.ws)
+    assert [p.action for p in report.paths] == ["imported"] * 6
+    assert judged == [6]
