@@ -30,7 +30,7 @@ from usage_stats_dagster.threads import in_threads
 BUCKET_EVENTS = 500_000
 """Events counted at a time in one thread; half as many of a larger day, whose visits and events left less memory."""
 
-COUNTED_TOGETHER, COUNTED_SMALL = 200_000, 100_000
+COUNTED_TOGETHER = 100_000
 """Events of the site-days that are counted in one plan, and of a site-day that is one of several: coded, they are small."""
 
 
@@ -68,7 +68,7 @@ def make_metrics(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[StageR
             reports[done.idsite, done.day] = StageReport.of(done, changed=True)
         return [reports[key] for key in batch]
 
-    yield from side_by_side(make, batches(todo, rows, COUNTED_TOGETHER, COUNTED_SMALL), rows)
+    yield from side_by_side(make, batches(todo, rows, COUNTED_TOGETHER, COUNTED_TOGETHER), rows)
 
 
 @dataclass(frozen=True)
