@@ -272,7 +272,7 @@ DOCUMENTS = Table(
 
 REJECTS = Table(
     "rejects",
-    "one row a line that no format could read",
+    "one row a line that no format could read; a log without any has no file",
     {
         "line": pl.Int64,
         "reason": pl.String,

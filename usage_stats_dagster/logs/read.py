@@ -97,6 +97,11 @@ class LogReader:
             return None
         return block, log_format
 
+    @property
+    def held(self) -> int:
+        """Bytes of lines that `alone` has read."""
+        return sum(block.end for block, _, _ in self._begun[0]) if self._begun else 0
+
     def judged_as(self, judged: Judged) -> None:
         """What the log's only block came to."""
         self._judged = [judged]

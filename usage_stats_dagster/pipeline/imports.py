@@ -16,7 +16,8 @@ from sqlalchemy.engine import RowMapping
 from usage_stats_dagster.ledger.tables import LogStatus
 from usage_stats_dagster.logs.discover import Discovery, FoundLog, discover
 from usage_stats_dagster.pipeline import status
-from usage_stats_dagster.pipeline.one_log import MAX_ATTEMPTS, PathReport, import_path, import_together
+from usage_stats_dagster.pipeline.one_log import MAX_ATTEMPTS, PathReport, import_path
+from usage_stats_dagster.pipeline.small_logs import import_together
 from usage_stats_dagster.pipeline.versions import import_version
 from usage_stats_dagster.pipeline.workspace import Workspace
 

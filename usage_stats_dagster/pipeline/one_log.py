@@ -1,36 +1,32 @@
 """What becomes of one log file: imported, grown, a copy, broken, held back.
 
-What belongs here: the decision for a path, and noting it. What does not: which paths are looked at (`imports.py`), parsing
-(`log_import.py`). A broken file never stops the others: it gets a status, a message and a bounded number of tries.
+What belongs here: the decision for a path, and noting it. What does not: which paths are looked at (`imports.py`), which
+of them together (`small_logs.py`), parsing (`log_import.py`). A broken file never stops the others: it gets a status, a
+message and a bounded number of tries.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
-from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy.engine import RowMapping
 
 from usage_stats_dagster.ledger.tables import LogStatus
-from usage_stats_dagster.logs.blocks import Block
 from usage_stats_dagster.logs.discover import FoundLog
 from usage_stats_dagster.logs.first_record import first_record_time
-from usage_stats_dagster.logs.formats.base import LogFormat
 from usage_stats_dagster.logs.identity import HEAD_BYTES, Head, digest, read_head
 from usage_stats_dagster.logs.judge import ReadOptions
 from usage_stats_dagster.logs.read import LogReader
 from usage_stats_dagster.logs.sniff import UnknownFormatError
-from usage_stats_dagster.logs.together import Part, judge_together
 from usage_stats_dagster.pipeline.log_import import parse_log
 from usage_stats_dagster.pipeline.overlap import overlapping
 from usage_stats_dagster.pipeline.versions import import_parts, import_version
 from usage_stats_dagster.pipeline.workspace import Workspace
-from usage_stats_dagster.threads import in_threads
 
 MAX_ATTEMPTS = 3
 
@@ -55,7 +51,7 @@ class PathReport:
 
 
 @dataclass(frozen=True)
-class _Due:
+class Due:
     """A log that is to be imported (anew): what is known of it already, and who reads it."""
 
     found: FoundLog
@@ -66,43 +62,21 @@ class _Due:
     reader: LogReader
 
 
-_Begun = _Due | PathReport | None
+Begun = Due | PathReport | None
+"""What is known of a path before its lines are read: what is to be done, or what became of it already."""
 
 
 def import_path(ws: Workspace, f: FoundLog, first: date | None, last: date | None) -> PathReport | None:
     """Decides and does what is due for one file; None when it has no line on the days asked for."""
-    return _ended(ws, _begun(ws, f, first, last))
+    return ended(ws, begun(ws, f, first, last))
 
 
-def import_together(
-    ws: Workspace, logs: Sequence[FoundLog], first: date | None, last: date | None
-) -> Iterator[tuple[FoundLog, PathReport | None]]:
-    """As `import_path` one after the other, in their order; small logs are judged in one go. For logs that are small."""
-    waiting = list(logs)
-    while waiting:
-        begun = list(in_threads(lambda f: _begun(ws, f, first, last), waiting))
-        # What becomes of a log that begins as another does is seen when the other is imported.
-        count = next((k for k in range(1, len(begun)) if _continues(begun[k], begun[:k])), len(begun))
-        batch = [_alone(ws, b) if isinstance(b, _Due) else (b, None) for b in begun[:count]]
-        parts: dict[tuple[str, str], list[Part]] = {}
-        for b, part in batch:
-            if isinstance(b, _Due) and part is not None:
-                parts.setdefault((b.version, part[1].name), []).append((b.reader, *part))
-        for of in parts.values():
-            if len(of) > 1:
-                judge_together(of)
-        sites = [list(g) for _, g in groupby(zip(waiting, batch, strict=False), key=lambda p: p[0].idsite)]
-        for reports in in_threads(lambda of_site: [(f, _ended(ws, b)) for f, (b, _) in of_site], sites):
-            yield from reports
-        waiting = waiting[count:]
+def begun(ws: Workspace, f: FoundLog, first: date | None, last: date | None) -> Begun:
+    """Decides what is due; reads no line but the first ones, and the bytes of a log that is known."""
+    return guarded(ws, f, lambda: _decided(ws, f, first, last))
 
 
-def _begun(ws: Workspace, f: FoundLog, first: date | None, last: date | None) -> _Begun:
-    """What is decided before the log's lines are read."""
-    return _guarded(ws, f, lambda: _decided(ws, f, first, last))
-
-
-def _decided(ws: Workspace, f: FoundLog, first: date | None, last: date | None) -> _Begun:
+def _decided(ws: Workspace, f: FoundLog, first: date | None, last: date | None) -> Begun:
     row = ws.ledger.path(f.idsite, str(f.path))
     head = read_head(f.path)
     if not head.data:
@@ -133,34 +107,18 @@ def _decided(ws: Workspace, f: FoundLog, first: date | None, last: date | None) 
         prefix_at=prefix_at,
     )
     accepted = row is not None and row["decision"] == "accept"
-    return _Due(f, head, known, version, accepted, LogReader(f.path, options))
+    return Due(f, head, known, version, accepted, LogReader(f.path, options))
 
 
-def _continues(begun: _Begun, before: Sequence[_Begun]) -> bool:
-    """Whether the log begins as one of the site's before it does, as far as the shorter of both heads goes."""
-    if not isinstance(begun, _Due):
-        return False
-    mine, site = begun.head.data, begun.found.idsite
-    heads = (b.head.data for b in before if isinstance(b, _Due) and b.found.idsite == site)
-    return any(mine.startswith(head[: len(mine)]) for head in heads)
-
-
-def _alone(ws: Workspace, due: _Due) -> tuple[_Begun, tuple[Block, LogFormat] | None]:
-    """Begins to read the log; what can be judged with others' is given."""
-    part: list[tuple[Block, LogFormat] | None] = []
-    failed = _guarded(ws, due.found, lambda: part.append(due.reader.alone()))
-    return (failed, None) if failed is not None else (due, part[0])
-
-
-def _ended(ws: Workspace, begun: _Begun) -> PathReport | None:
-    """What became of the path."""
-    if not isinstance(begun, _Due):
+def ended(ws: Workspace, begun: Begun) -> PathReport | None:
+    """Does what is due, and tells what became of the path."""
+    if not isinstance(begun, Due):
         return begun
-    return _guarded(ws, begun.found, lambda: _import(ws, begun))
+    return guarded(ws, begun.found, lambda: _import(ws, begun))
 
 
-def _guarded(ws: Workspace, f: FoundLog, work: Callable[[], Made]) -> Made | PathReport:
-    """What `work` gives; what is wrong with the file, noted."""
+def guarded(ws: Workspace, f: FoundLog, work: Callable[[], Made]) -> Made | PathReport:
+    """What `work` gives, or what is wrong with the file, which is noted."""
     try:
         return work()
     except UnknownFormatError as e:
@@ -235,7 +193,7 @@ def _shorter_or_other(ws: Workspace, f: FoundLog, known: RowMapping, length: int
     raise LogConflictError(msg)
 
 
-def _import(ws: Workspace, due: _Due) -> PathReport:
+def _import(ws: Workspace, due: Due) -> PathReport:
     f, head, known = due.found, due.head, due.known
     parsed = parse_log(ws.lake, f, head, due.reader, ws.progress)
     try:

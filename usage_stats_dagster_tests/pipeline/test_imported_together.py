@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from usage_stats_dagster.pipeline import imports, one_log
+from usage_stats_dagster.pipeline import imports, small_logs
 from usage_stats_dagster_tests.platforms import FIREFOX, PDF, Platform, line
 
 SITES: list[dict[str, Any]] = [
@@ -84,32 +84,49 @@ def write(platform: Platform, seed: int) -> None:
             platform.log(f"access-{k}.log" + (".gz" if content[:2] == b"\x1f\x8b" else ""), content, site["id"])
 
 
-def imported(folder: Path, seed: int, together: int) -> tuple[Any, ...]:
-    """Every file of the lake, what was told of each path, and the ledger's logs and days."""
+def grow(platform: Platform, seed: int) -> None:
+    """Some logs go on, one is replaced by another's beginning, and there are more."""
+    rng = random.Random(seed)
+    for site in SITES:
+        for path in sorted((platform.folder / "logs" / str(site["id"])).iterdir()):
+            if path.suffix == ".log" and rng.random() < 0.5:
+                path.write_bytes(path.read_bytes() + text(rng, 7))
+        paths = sorted((platform.folder / "logs" / str(site["id"])).iterdir())
+        platform.log("shorter.log", rng.choice(paths).read_bytes()[:700], site["id"])
+        platform.log("later.log", text(rng, 20), site["id"])
+
+
+def imported(folder: Path, seed: int, together: int, held: int = small_logs.HELD_BYTES) -> tuple[Any, ...]:
+    """Every file of the lake, what was told of each path, and the ledger's logs and days, after two imports."""
     platform = Platform.make(folder, sites=SITES)
     write(platform, seed)
+    told: list[Any] = []
     with pytest.MonkeyPatch.context() as m:
         m.setenv("USAGE_STATS_SECRET", "a key for tests")
         m.setattr(imports, "MOST_TOGETHER", together)
-        ws = platform.ws
-        report = imports.import_logs(ws)
+        m.setattr(small_logs, "HELD_BYTES", held)
+        for _ in range(2):
+            report = imports.import_logs(platform.ws)
+            told += [(Path(p.path).relative_to(folder), p.action, p.lines, p.days, p.message) for p in report.paths]
+            grow(platform, seed)
     lake = {str(p.relative_to(folder)): p.read_bytes() for p in sorted((folder / "lake").rglob("*")) if p.is_file()}
     # Numbers of rows are in the order in which sites come to their end.
+    ws = platform.ws
     rows = sorted(ws.ledger.logs(), key=lambda r: (r["idsite"], r["id"]))
     logs = [{k: v for k, v in r.items() if k != "id" and not k.endswith("_at")} for r in rows]
     days = [{k: v for k, v in r.items() if not k.endswith("_at")} for r in ws.ledger.statuses()]
-    told = [(Path(p.path).relative_to(folder), p.action, p.lines, p.days, p.message) for p in report.paths]
     here = str(folder)
     return tuple(str(part).replace(here, "") for part in (told, logs, days)), {
         name: content.replace(here.encode(), b"") for name, content in lake.items()
     }
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 10_000), most=st.integers(2, 40))
-def test_together_is_as_alone(seed: int, most: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(seed=3, most=40, held=small_logs.HELD_BYTES)  # two logs go on where the same one ended
+@given(seed=st.integers(0, 10_000), most=st.integers(2, 40), held=st.sampled_from((1, 5_000, small_logs.HELD_BYTES)))
+def test_together_is_as_alone(seed: int, most: int, held: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     alone = imported(tmp_path_factory.mktemp("alone"), seed, 1)
-    assert imported(tmp_path_factory.mktemp("together"), seed, most) == alone
+    assert imported(tmp_path_factory.mktemp("together"), seed, most, held) == alone
     assert any("hits/" in name for name in alone[1])
 
 
@@ -121,8 +138,8 @@ def test_logs_of_several_sites_are_judged_in_one_go(tmp_path: Path, monkeypatch:
         for k in range(2):
             platform.log(f"access-{k}.log", text(random.Random(site * 10 + k), 40), site)
     judged: list[int] = []
-    whole = one_log.judge_together
-    monkeypatch.setattr(one_log, "judge_together", lambda alone: (judged.append(len(alone)), whole(alone))[1])
+    whole = small_logs.judge_together
+    monkeypatch.setattr(small_logs, "judge_together", lambda alone: (judged.append(len(alone)), whole(alone))[1])
     report = imports.import_logs(platform.ws)
     assert [p.action for p in report.paths] == ["imported"] * 6
     assert judged == [6]

@@ -1,0 +1,89 @@
+"""Small logs imported several at a time, each with the result that it has alone.
+
+What belongs here: which of them can be begun before those in front of them have ended, and how much of them is held. What does
+not: what is due for one and its end (`one_log.py`), judging their lines in one go (`logs/together.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from itertools import groupby
+
+from usage_stats_dagster.logs.discover import FoundLog
+from usage_stats_dagster.logs.identity import read_head
+from usage_stats_dagster.logs.together import Part, judge_together
+from usage_stats_dagster.pipeline.one_log import Begun, Due, PathReport, begun, ended, guarded
+from usage_stats_dagster.pipeline.workspace import Workspace
+from usage_stats_dagster.threads import in_threads
+
+HELD_BYTES = 64 << 20
+"""Of unpacked logs; those that come after so many are read one after the other."""
+
+Reported = tuple[FoundLog, PathReport | None]
+
+
+def import_together(
+    ws: Workspace, logs: Sequence[FoundLog], first: date | None, last: date | None
+) -> Iterator[Reported]:
+    """As `one_log.import_path` one after the other, and in their order."""
+    heads = list(in_threads(_head, logs))
+    done = 0
+    while done < len(logs):
+        # What becomes of a log that begins as another does is decided once the other is imported.
+        ends = (k for k in range(done + 1, len(logs)) if _related(logs, heads, range(done, k), k))
+        batch = logs[done : next(ends, len(logs))]
+        all_begun = list(in_threads(lambda f: begun(ws, f, first, last), batch))
+        count = _of_different_logs(all_begun)
+        yield from _imported(ws, batch[:count], all_begun[:count])
+        done += count
+
+
+def _imported(ws: Workspace, batch: Sequence[FoundLog], all_begun: list[Begun]) -> Iterator[Reported]:
+    held = 0
+    parts: dict[tuple[str, str], list[Part]] = {}
+    for k, b in enumerate(all_begun):
+        if isinstance(b, Due) and held < HELD_BYTES:
+            reader = b.reader
+            alone = guarded(ws, b.found, reader.alone)
+            held += reader.held
+            if isinstance(alone, PathReport):
+                all_begun[k] = alone
+            elif alone is not None:
+                parts.setdefault((b.version, alone[1].name), []).append((reader, *alone))
+    for of in parts.values():
+        if len(of) > 1:
+            judge_together(of)
+
+    def end(of_site: list[tuple[FoundLog, Begun]]) -> list[Reported]:
+        return [(f, ended(ws, b)) for f, b in of_site]
+
+    # What becomes of a log hangs on the site's other logs, but not on another site's.
+    sites = [list(g) for _, g in groupby(zip(batch, all_begun, strict=True), key=lambda pair: pair[0].idsite)]
+    for reports in in_threads(end, sites):
+        yield from reports
+
+
+def _of_different_logs(all_begun: Sequence[Begun]) -> int:
+    """How many there are up to the second that goes on where the same imported log ended: it is the first's by then."""
+    known: set[int] = set()
+    for k, b in enumerate(all_begun):
+        if isinstance(b, Due) and b.known is not None:
+            if b.known["id"] in known:
+                return k
+            known.add(b.known["id"])
+    return len(all_begun)
+
+
+def _head(f: FoundLog) -> bytes:
+    try:
+        return read_head(f.path).data
+    except OSError:  # its own import says so
+        return b""
+
+
+def _related(logs: Sequence[FoundLog], heads: Sequence[bytes], before: range, k: int) -> bool:
+    """Whether the log begins as one of the site's before it does, as far as the shorter of both heads goes."""
+    mine = heads[k]
+    others = (heads[i] for i in before if logs[i].idsite == logs[k].idsite)
+    return any(mine.startswith(other[: len(mine)]) for other in others if mine and other)
