@@ -18,7 +18,7 @@ from usage_stats_dagster.lake.store import LakeError, Manifest
 from usage_stats_dagster.ledger.tables import DayStatus
 from usage_stats_dagster.metrics.steps import LAREFERENCIA
 from usage_stats_dagster.pipeline import months, status
-from usage_stats_dagster.pipeline.stage import SiteDay, StageReport, batches, fingerprint
+from usage_stats_dagster.pipeline.stage import SiteDay, StageReport, batches, fingerprint, rows_of, side_by_side
 from usage_stats_dagster.pipeline.status import Reached
 from usage_stats_dagster.pipeline.together import numbered, rows_together
 from usage_stats_dagster.pipeline.workspace import Workspace
@@ -69,9 +69,10 @@ class _Source:
 def make_documents(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[StageReport]]:
     """Writes the documents of the site-days, or of their months where that is the site's grain."""
     sources = _sources(ws, todo)
+    rows = {key: s.rows for key, s in sources.items()}
 
     def looked_at() -> Iterator[_Batch]:
-        for batch in batches(list(sources), {key: s.rows for key, s in sources.items()}):
+        for batch in batches(list(sources), rows):
             marks = {key: sources[key].mark(ws) for key in batch}
             done: dict[SiteDay, Manifest] = {}
             for key in batch:
@@ -90,8 +91,8 @@ def make_documents(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[Stag
             return batch, ((s, *_documents_of_matomo(ws, s)) for s in stale)
         return batch, [(s, f, {}) for s, f in zip(stale, _documents_together(ws, stale), strict=True)]
 
-    # What is made is made ahead of what is written, no more: a period's other grain is looked for in the lake as it is.
-    for batch, pieces in in_threads(made, looked_at()):
+    # Documents are made ahead in threads, but written and removed here alone: one batch's look at a month sees no other's half.
+    for batch, pieces in side_by_side(made, looked_at(), lambda batch: rows_of(rows)(batch.stale)):
 
         def write(piece: _Made, marks: dict[SiteDay, str] = batch.marks) -> Manifest:
             source, frame, of = piece

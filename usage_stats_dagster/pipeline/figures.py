@@ -18,7 +18,7 @@ from usage_stats_dagster.lake.store import LakeError, Manifest
 from usage_stats_dagster.metrics.aggregate import EVENT_COLUMNS, VISIT_COLUMNS
 from usage_stats_dagster.metrics.table import Bucket, Metrics, metrics, metrics_together, names_one_country
 from usage_stats_dagster.metrics.version import rules_version
-from usage_stats_dagster.pipeline.stage import SiteDay, StageReport, batches, fingerprint, side_by_side
+from usage_stats_dagster.pipeline.stage import SiteDay, StageReport, batches, fingerprint, rows_of, side_by_side
 from usage_stats_dagster.pipeline.together import numbered, rows_together
 from usage_stats_dagster.pipeline.tracking import shares
 from usage_stats_dagster.pipeline.versions import figures_parts
@@ -68,7 +68,7 @@ def make_metrics(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[StageR
             reports[done.idsite, done.day] = StageReport.of(done, changed=True)
         return [reports[key] for key in batch]
 
-    yield from side_by_side(make, batches(todo, rows, COUNTED_TOGETHER, COUNTED_TOGETHER), rows)
+    yield from side_by_side(make, batches(todo, rows, COUNTED_TOGETHER, COUNTED_TOGETHER), rows_of(rows))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from itertools import groupby
+from itertools import count, groupby
 from typing import Any, TypeVar
 
 import xxhash
@@ -54,9 +54,10 @@ BATCH_KEYS = 400
 """Site-days that are computed at a time: their files are open together, and one transaction names them all."""
 
 SIDE_BY_SIDE_ROWS = 500_000
-"""Hits, or events, of batches of which two are at work: many steps take one core, and the end of each leaves both idle."""
+"""Hits, events or rows of metrics of batches of which two are at work: many steps take one core, and the end of each leaves both idle."""
 
 SiteDay = tuple[int, date]
+In = TypeVar("In")
 Made = TypeVar("Made")
 Work = Callable[[Workspace, Sequence[SiteDay]], Iterator[list[StageReport]]]
 """Does a stage for the site-days, in order; gives the reports of as many as it did at a time."""
@@ -109,19 +110,20 @@ def by_turns(work: Callable[[Workspace, int, date], Iterable[StageReport]]) -> W
     return do
 
 
-def side_by_side(
-    work: Callable[[list[SiteDay]], Made], batches: Iterable[list[SiteDay]], rows: Mapping[SiteDay, int]
-) -> Iterator[Made]:
+def side_by_side(work: Callable[[In], Made], batches: Iterable[In], rows: Callable[[In], int]) -> Iterator[Made]:
     """What `work` makes of each batch, in order; two at a time but for large ones, whose own buckets keep all cores busy.
 
-    `work` runs in threads: what others see of it, as statuses, is its caller's to do.
+    `work` runs in threads: what others see of it, as statuses, is its caller's to do. `rows` says how many a batch has.
     """
-
-    def together(batch: list[SiteDay]) -> SiteDay | None:
-        return None if sum(rows.get(key, 0) for key in batch) <= SIDE_BY_SIDE_ROWS else batch[0]
-
-    for _, group in groupby(batches, together):
+    number = count()
+    # None for those that go together, a number of its own for one that goes alone.
+    for _, group in groupby(batches, lambda batch: None if rows(batch) <= SIDE_BY_SIDE_ROWS else next(number)):
         yield from in_threads(work, group)
+
+
+def rows_of(rows: Mapping[SiteDay, int]) -> Callable[[Iterable[SiteDay]], int]:
+    """How many rows a batch of site-days has."""
+    return lambda batch: sum(rows.get(key, 0) for key in batch)
 
 
 def batches(

@@ -24,7 +24,7 @@ from usage_stats_dagster.ledger.ledger import DayInput
 from usage_stats_dagster.ledger.tables import DayStatus
 from usage_stats_dagster.lookups.all import Lookups, lookups_for_all
 from usage_stats_dagster.pipeline import status
-from usage_stats_dagster.pipeline.stage import SiteDay, StageReport, batches, fingerprint, side_by_side
+from usage_stats_dagster.pipeline.stage import SiteDay, StageReport, batches, fingerprint, rows_of, side_by_side
 from usage_stats_dagster.pipeline.status import Reached
 from usage_stats_dagster.pipeline.together import numbered, parts
 from usage_stats_dagster.pipeline.workspace import Workspace
@@ -92,7 +92,7 @@ def make_visits_events(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[
         made |= {(events.idsite, events.day): (visits, events) for visits, events in fresh}
         return {key: made[key] for key in batch}, {(s.site.id, s.day) for s in stale}
 
-    for made, fresh in side_by_side(make, batches(todo, hits), hits):
+    for made, fresh in side_by_side(make, batches(todo, hits), rows_of(hits)):
         _advance(ws, made)
         yield [StageReport.of(m, changed=key in fresh) for key, both in made.items() for m in both]
 

@@ -94,7 +94,10 @@ def requests_of_a_day(
         client.upload_file(str(file), bucket.name, f"lake{history}/{file.relative_to(folder / 'lake')}")
     shutil.rmtree(folder / "lake")
     remote = bucket.platform(folder)
-    section = remote.settings.storage.model_copy(update={"root": f"s3://{bucket.name}/lake{history}"})
+    # A lease of an hour: how often one is renewed hangs on how slow the machine is.
+    section = remote.settings.storage.model_copy(
+        update={"root": f"s3://{bucket.name}/lake{history}", "lease_seconds": 3600}
+    )
     remote = Platform(folder, remote.settings.model_copy(update={"storage": section}))
     remote.log(f"{plain}.log", [line(noon(plain), "/handle/1/1", ip="192.0.2.9")])
     proxy.forget()
