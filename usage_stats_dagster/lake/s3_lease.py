@@ -126,7 +126,7 @@ class Lease:
     def _look(self) -> _Seen | None:
         def read(answer: Answer) -> _Seen:
             date = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
-            age = (date - answer["LastModified"]).total_seconds()
+            age = max(0.0, (date - answer["LastModified"]).total_seconds())  # some servers' `Date` is a second behind
             try:
                 body = orjson.loads(answer["Body"].read())
                 body["seconds"] = float(body["seconds"])

@@ -27,11 +27,22 @@ def scratch_folder(parent: str | None) -> Path:
     for other in above.glob(f"{_PREFIX}*/{_LOCK}"):
         with suppress(OSError):
             _remove_dead(other)
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=above))
-    fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    fcntl.flock(fd, fcntl.LOCK_EX)
+    while (folder := _made(above)) is None:
+        pass
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+def _made(above: Path) -> Path | None:
+    """A new folder and its lock; None where another process saw it before it was locked, and removed it as a dead one's."""
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=above))
+    with suppress(FileNotFoundError):
+        fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if (folder / _LOCK).exists():
+            return folder
+        os.close(fd)
+    return None
 
 
 def _remove_dead(lock: Path) -> None:
