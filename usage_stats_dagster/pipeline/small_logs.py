@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import date
-from itertools import groupby
 
 from usage_stats_dagster.logs.discover import FoundLog
 from usage_stats_dagster.logs.identity import read_head
@@ -26,7 +25,7 @@ Reported = tuple[FoundLog, PathReport | None]
 def import_together(
     ws: Workspace, logs: Sequence[FoundLog], first: date | None, last: date | None
 ) -> Iterator[Reported]:
-    """As `one_log.import_path` one after the other, and in their order."""
+    """As `one_log.import_path` one after the other; reports come site by site."""
     heads = list(in_threads(_head, logs))
     done = 0
     while done < len(logs):
@@ -59,8 +58,10 @@ def _imported(ws: Workspace, batch: Sequence[FoundLog], all_begun: list[Begun]) 
         return [(f, ended(ws, b)) for f, b in of_site]
 
     # What becomes of a log hangs on the site's other logs, but not on another site's.
-    sites = [list(g) for _, g in groupby(zip(batch, all_begun, strict=True), key=lambda pair: pair[0].idsite)]
-    for reports in in_threads(end, sites):
+    sites: dict[int, list[tuple[FoundLog, Begun]]] = {}
+    for f, b in zip(batch, all_begun, strict=True):
+        sites.setdefault(f.idsite, []).append((f, b))
+    for reports in in_threads(end, sites.values()):
         yield from reports
 
 
