@@ -6,7 +6,8 @@ The database is LA Referencia's synthetic month (`fixtures/lareferencia/matomo_s
 times the visits, made by SQL. USAGE_STATS_TEST_MARIADB names a server; without it a private one is started. Ours is
 `usage-stats run --plain` as a user runs it: the lake's tables by day, metrics by day and the index included. The pandas way
 (`benchmarks.matomo_pandas`) keeps what it read by day, makes the same documents, and has neither of the other two; the run
-fails where the sums of any of the eight figures differ. Both are shown as whole processes, and without start-up: from the first query to the documents (ours: to the index), after packages are imported.
+fails where the sums of any of the eight figures differ. Both are shown as whole processes, and without start-up: from the
+first query to the documents (ours: to the index), after packages are imported.
 
 `mariadb --quick` asks for the same rows in plain SQL, names of actions joined. Beside it stands the stage that reads
 them, which also computes both tables and stores them.

@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from itertools import pairwise
 from typing import Literal
 
 import narwhals as nw
-import numpy as np
 import polars as pl
 
 from usage_stats_dagster import engine
@@ -21,6 +19,7 @@ from usage_stats_dagster.documents.contract import with_ids
 from usage_stats_dagster.engine import Frame
 from usage_stats_dagster.items.identifiers import identifier_prefix
 from usage_stats_dagster.items.mapping import map_identifiers
+from usage_stats_dagster.parts import by_number
 from usage_stats_dagster.schemas import DOCUMENTS, METRICS
 from usage_stats_dagster.settings import IdentifierMap, Site
 
@@ -113,8 +112,7 @@ def documents_together(
         )
     )
     made = DOCUMENTS.conform(with_ids(nested).select(*DOCUMENTS.columns))
-    cuts = np.searchsorted(nested[PERIOD].to_numpy(), np.arange(len(periods) + 1)).tolist()
-    return [made[a:b] for a, b in pairwise(cuts)]
+    return by_number(made, nested[PERIOD], len(periods))
 
 
 def called(identifiers: pl.Series, mapping: IdentifierMap | None) -> pl.DataFrame:

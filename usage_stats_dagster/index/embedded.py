@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
-from itertools import accumulate, chain, pairwise
+from itertools import chain
 from pathlib import Path
 from weakref import finalize
 
@@ -37,6 +37,7 @@ from usage_stats_dagster.index.nearest import nearest
 from usage_stats_dagster.index.source import content_hashes
 from usage_stats_dagster.index.sqlite_file import connect, explained, transaction
 from usage_stats_dagster.index.wanted import NOT_BELIEVED, Wanted
+from usage_stats_dagster.parts import by_height
 from usage_stats_dagster.schemas import DOCUMENTS, METRICS
 
 _DOCUMENT_COLUMNS = (
@@ -110,7 +111,7 @@ class EmbeddedIndex:
             return []
         everything = visitors.packed(pl.concat(checked))
         heights = [documents.height for documents in checked]
-        wanted = [Wanted(r, new) for r, new in zip(replacements, _cut(everything, heights), strict=True)]
+        wanted = [Wanted(r, new) for r, new in zip(replacements, by_height(everything, heights), strict=True)]
         with self._transaction("DEFERRED") as db:
             stale = {n for n, w in enumerate(wanted) if w.present(db) != w.periods}
         reports = [IndexReport(unchanged=w.new.height) for w in wanted]
@@ -215,11 +216,6 @@ class EmbeddedIndex:
     def sources(self, where: Selection = EVERYTHING) -> pl.DataFrame:
         """As DocumentIndex.sources."""
         return visitors.sources(self._ask(questions.rows(where)))
-
-
-def _cut(frame: pl.DataFrame, heights: list[int]) -> list[pl.DataFrame]:
-    ends = list(accumulate(heights, initial=0))
-    return [frame[a:b] for a, b in pairwise(ends)]
 
 
 def _period(by: Granularity | None) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -24,6 +23,7 @@ from usage_stats_dagster.logs.hits import Lookups, Visitors, hashed, to_hits
 from usage_stats_dagster.logs.lines import LONGEST_LINE, Lines
 from usage_stats_dagster.logs.parse import parse
 from usage_stats_dagster.lookups.distinct import Distinct
+from usage_stats_dagster.parts import by_height, number_of_each, parts
 from usage_stats_dagster.settings import Settings, Site
 
 SAMPLE_BELOW = 1 << 58
@@ -97,11 +97,11 @@ class LineJudge:
     def of_logs(self, lines: Lines, log_format: LogFormat, counts: Sequence[int]) -> list[Judged]:
         """Of whole logs of so many lines each, one behind the other: each as `of_block` has it."""
         edges = np.concatenate(([0], np.cumsum(counts)))
-        of_log = pl.Series(LOG, np.repeat(np.arange(len(counts), dtype=np.int32), counts))
+        of_log = number_of_each(counts, LOG)
         hashes, rows, counted, hits = self._steps(lines, log_format, None, 1, of_log)
         each = zip(
             _apart(hits, edges),
-            _partitioned(_count(counted, [LOG]), len(counts)),
+            parts(_count(counted, [LOG]), LOG, len(counts)),
             _apart(_rejects(rows, lines.whole), edges),
             _sampled_each(hashes, of_log, edges),
             _apart(dropped(counted, rows, lines.whole, EXAMPLES, [LOG]), edges),
@@ -190,7 +190,7 @@ def _sampled_each(hashes: pl.Series, of_log: pl.Series, edges: np.ndarray) -> li
     table = pl.DataFrame([of_log, hashes.alias("sample")]).drop_nulls().sort(LOG, "sample")
     below = pl.col("sample") < SAMPLE_BELOW
     smallest = table.filter(below | (pl.int_range(pl.len()).over(LOG) < SAMPLE_LEAST)).unique(maintain_order=True)
-    return [f["sample"] for f in _partitioned(smallest, len(edges) - 1)]
+    return [f["sample"] for f in parts(smallest, LOG, len(edges) - 1)]
 
 
 _COUNTS = pl.Schema({"day": pl.Date, "outcome": pl.String, "lines": pl.Int64})
@@ -201,19 +201,13 @@ def _count(counted: pl.DataFrame, keys: Sequence[str] = ()) -> pl.DataFrame:
     return found.cast({"outcome": pl.String}).sort(*keys, "day", "outcome")
 
 
-def _partitioned(sorted_by_log: pl.DataFrame, logs: int) -> list[pl.DataFrame]:
-    cuts = np.searchsorted(sorted_by_log[LOG].to_numpy(), np.arange(logs + 1)).tolist()
-    bare = sorted_by_log.drop(LOG)
-    return [bare[a:b] for a, b in pairwise(cuts)]
-
-
 def _apart(in_order: pl.DataFrame, edges: np.ndarray) -> list[pl.DataFrame]:
     """The rows of each log, their `line` (the place among all lines, in order) as it counts in its log."""
     line = in_order["line"].to_numpy()
     cuts = np.searchsorted(line, edges, side="right")
-    own = line - np.repeat(edges[:-1], np.diff(cuts))
-    numbered = in_order.with_columns(pl.Series("line", own))
-    return [numbered[a:b] for a, b in pairwise(cuts.tolist())]
+    heights = np.diff(cuts)
+    own = line - np.repeat(edges[:-1], heights)
+    return by_height(in_order.with_columns(pl.Series("line", own)), heights.tolist())
 
 
 def _rejects(rows: pl.DataFrame, lines: pl.Series) -> pl.DataFrame:

@@ -54,7 +54,7 @@ class LogReader:
 
     def __init__(self, path: Path | str, options: ReadOptions) -> None:
         _check(options.site)
-        self._options = options
+        self.options = options
         self._blocks = BlockReader(
             path,
             whole_lines_only=options.whole_lines_only,
@@ -76,11 +76,6 @@ class LogReader:
             msg = f"{self._blocks.path}: read to its end first"
             raise RuntimeError(msg)
         return self._summary
-
-    @property
-    def options(self) -> ReadOptions:
-        """How it is read."""
-        return self._options
 
     def alone(self) -> tuple[Block, LogFormat] | None:
         """Begins to read: the log's only block and its format, where it has no more, and each line says all by itself.
@@ -170,7 +165,7 @@ class LogReader:
         sample = _not_blank([_spread(t) for t in texts]) or _not_blank(texts)
         if not sample:
             return None
-        site = self._options.site
+        site = self.options.site
         custom = (site.format_regex, site.format_time) if site.format_regex else None
         return sniff.detect(sample, forced=site.format, custom=custom)
 

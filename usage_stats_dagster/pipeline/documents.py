@@ -17,10 +17,11 @@ from usage_stats_dagster.documents.build import PERIOD, Period, documents, docum
 from usage_stats_dagster.lake.store import LakeError, Manifest
 from usage_stats_dagster.ledger.tables import DayStatus
 from usage_stats_dagster.metrics.steps import LAREFERENCIA
+from usage_stats_dagster.parts import numbered
 from usage_stats_dagster.pipeline import months, status
-from usage_stats_dagster.pipeline.stage import SiteDay, StageReport, batches, fingerprint, rows_of, side_by_side
+from usage_stats_dagster.pipeline.stage import SiteDay, StageReport, batches, fingerprint, side_by_side
 from usage_stats_dagster.pipeline.status import Reached
-from usage_stats_dagster.pipeline.together import numbered, rows_together
+from usage_stats_dagster.pipeline.together import rows_together
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.schemas import DOCUMENTS, METRICS, METRICS_TABLE
 from usage_stats_dagster.settings import Site
@@ -69,10 +70,9 @@ class _Source:
 def make_documents(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[StageReport]]:
     """Writes the documents of the site-days, or of their months where that is the site's grain."""
     sources = _sources(ws, todo)
-    rows = {key: s.rows for key, s in sources.items()}
 
     def looked_at() -> Iterator[_Batch]:
-        for batch in batches(list(sources), rows):
+        for batch in batches(sources, lambda key: sources[key].rows):
             marks = {key: sources[key].mark(ws) for key in batch}
             done: dict[SiteDay, Manifest] = {}
             for key in batch:
@@ -92,7 +92,7 @@ def make_documents(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[Stag
         return batch, [(s, f, {}) for s, f in zip(stale, _documents_together(ws, stale), strict=True)]
 
     # Documents are made ahead in threads, but written and removed here alone: one batch's look at a month sees no other's half.
-    for batch, pieces in side_by_side(made, looked_at(), lambda batch: rows_of(rows)(batch.stale)):
+    for batch, pieces in side_by_side(made, looked_at(), lambda batch: sum(sources[key].rows for key in batch.stale)):
 
         def write(piece: _Made, marks: dict[SiteDay, str] = batch.marks) -> Manifest:
             source, frame, of = piece

@@ -18,8 +18,9 @@ from usage_stats_dagster.lake.store import LakeError, Manifest
 from usage_stats_dagster.metrics.aggregate import EVENT_COLUMNS, VISIT_COLUMNS
 from usage_stats_dagster.metrics.table import Bucket, Metrics, metrics, metrics_together, names_one_country
 from usage_stats_dagster.metrics.version import rules_version
-from usage_stats_dagster.pipeline.stage import SiteDay, StageReport, batches, fingerprint, rows_of, side_by_side
-from usage_stats_dagster.pipeline.together import numbered, rows_together
+from usage_stats_dagster.parts import numbered
+from usage_stats_dagster.pipeline.stage import SiteDay, StageReport, batches, fingerprint, side_by_side
+from usage_stats_dagster.pipeline.together import rows_together
 from usage_stats_dagster.pipeline.tracking import shares
 from usage_stats_dagster.pipeline.versions import figures_parts
 from usage_stats_dagster.pipeline.workspace import Workspace
@@ -39,7 +40,6 @@ def make_metrics(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[StageR
     rules = {s: figures_parts(ws, ws.settings.site(s)) for s in {s for s, _ in todo}}
     versions = {s: rules_version(parts) for s, parts in rules.items()}
     events = {key: _events(ws, *key) for key in todo}
-    rows = {key: m.rows for key, m in events.items()}
 
     def make(batch: list[SiteDay]) -> list[StageReport]:
         reports: dict[SiteDay, StageReport] = {}
@@ -68,7 +68,10 @@ def make_metrics(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[StageR
             reports[done.idsite, done.day] = StageReport.of(done, changed=True)
         return [reports[key] for key in batch]
 
-    yield from side_by_side(make, batches(todo, rows, COUNTED_TOGETHER, COUNTED_TOGETHER), rows_of(rows))
+    def size(key: SiteDay) -> int:
+        return events[key].rows
+
+    yield from side_by_side(make, batches(todo, size, COUNTED_TOGETHER, COUNTED_TOGETHER), lambda b: sum(map(size, b)))
 
 
 @dataclass(frozen=True)

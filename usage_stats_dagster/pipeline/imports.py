@@ -18,11 +18,12 @@ from usage_stats_dagster.logs.discover import Discovery, FoundLog, discover
 from usage_stats_dagster.pipeline import status
 from usage_stats_dagster.pipeline.one_log import MAX_ATTEMPTS, PathReport, import_path
 from usage_stats_dagster.pipeline.small_logs import import_together
+from usage_stats_dagster.pipeline.stage import batches
 from usage_stats_dagster.pipeline.versions import import_version
 from usage_stats_dagster.pipeline.workspace import Workspace
 
 SMALL_LOG = 1 << 20
-"""Bytes of a file that is imported together with others: what is asked of Polars would cost more than its lines."""
+"""Bytes below which a file is imported together with others: what is asked of Polars would cost more than its lines."""
 
 MOST_TOGETHER, BYTES_TOGETHER = 100, 4 << 20
 """Files that are imported together, and their bytes, which may be packed: all their lines are held."""
@@ -108,31 +109,17 @@ def _imported(
 ) -> Iterator[tuple[FoundLog, PathReport | None]]:
     """What became of each of the files, in their order; small ones that follow one another are imported together."""
     grace = ws.settings.platform.grace_seconds if wait_for_quiet else 0
-    for batch in _batches(todo):
-        ready = [f for f in batch if not grace or time.time() - f.mtime_ns / 1e9 >= grace]
+    for batch in batches(todo, lambda f: f.size, BYTES_TOGETHER, SMALL_LOG, MOST_TOGETHER):
+        ready = []
         for f in batch:
-            if f not in ready:
+            if grace and time.time() - f.mtime_ns / 1e9 < grace:
                 yield f, PathReport(f.idsite, str(f.path), "waiting", message="changed a moment ago")
+            else:
+                ready.append(f)
         if len(ready) == 1:
             yield ready[0], import_path(ws, ready[0], first, last)
         else:
             yield from import_together(ws, ready, first, last)
-
-
-def _batches(todo: list[FoundLog]) -> Iterator[list[FoundLog]]:
-    """The files in order, small ones that follow one another together; one that is not small, alone."""
-    batch: list[FoundLog] = []
-    for f in todo:
-        small = f.size <= SMALL_LOG
-        if batch and (not small or len(batch) >= MOST_TOGETHER or sum(b.size for b in batch) + f.size > BYTES_TOGETHER):
-            yield batch
-            batch = []
-        batch.append(f)
-        if not small:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _outdated(

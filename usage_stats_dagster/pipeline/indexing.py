@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import date
-from itertools import accumulate, pairwise
 
 from usage_stats_dagster.index.interface import (
     Grain,
@@ -20,6 +19,7 @@ from usage_stats_dagster.index.interface import (
 )
 from usage_stats_dagster.lake.store import LakeError, Manifest
 from usage_stats_dagster.ledger.tables import DayStatus
+from usage_stats_dagster.parts import by_height
 from usage_stats_dagster.pipeline import status
 from usage_stats_dagster.pipeline.figures import tail_of
 from usage_stats_dagster.pipeline.stage import SiteDay, StageError, StageReport, batches
@@ -40,14 +40,14 @@ def index_documents(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[Sta
         month = ws.settings.site(idsite).grain == "month"
         asked.setdefault((idsite, month_start(day) if month else day), []).append(day)
     manifests = {key: _manifest(ws, *key, asked[key][0]) for key in asked}
-    for batch in batches(list(asked), {key: m.rows for key, m in manifests.items()}):
+    for batch in batches(asked, lambda key: manifests[key].rows):
         frame = rows_together(ws, DOCUMENTS, [manifests[key] for key in batch])
-        ends = list(accumulate((manifests[key].rows for key in batch), initial=0))
         replacements = []
-        for (idsite, first), (start, end) in zip(batch, pairwise(ends), strict=True):
+        parts = by_height(frame, [manifests[key].rows for key in batch])
+        for (idsite, first), documents in zip(batch, parts, strict=True):
             grain: Grain = ws.settings.site(idsite).grain
             last = first if grain == "day" else month_end(first)
-            replacements.append(Replacement(idsite, first, last, frame[start:end], grain))
+            replacements.append(Replacement(idsite, first, last, documents, grain))
         done = ws.index.replace_together(replacements)
         _reconcile(ws, replacements, [manifests[key] for key in batch])
         _advance(ws, [(manifests[key], asked[key]) for key in batch])

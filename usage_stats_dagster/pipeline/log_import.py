@@ -88,8 +88,7 @@ class ImportedLog:
         if self.rejects.rows:
             self.rejects.commit()
         else:
-            self.rejects.discard()
-            self.rejects.file.unlink(missing_ok=True)
+            self.rejects.file.unlink(missing_ok=True)  # of an earlier import
         with lake.file_writer(SAMPLES, side_file(lake, "samples", idsite, identity, "parquet")) as w:
             w.append(self.sample.rename("hash").to_frame())
             w.commit()
@@ -197,22 +196,23 @@ def parse_log(lake: Lake, found: FoundLog, head: Head, reader: LogReader, progre
             done += int(block.outcomes["lines"].sum())
             progress(found.path.name, done, 0)
         with written_to(lake):
-            for w in (*hits.values(), *([rejects] if rejects.rows else [])):
-                w.close()
+            for w in (*hits.values(), rejects):
+                if w.rows:
+                    w.close()
     except BaseException:
         for w in (*hits.values(), rejects):
             w.discard()
         raise
-    empty = pl.DataFrame(schema={"day": pl.Date, "outcome": pl.String, "lines": pl.Int64})
-    summed = (
-        outcomes[0]
-        if len(outcomes) == 1
-        else (
-            pl.concat([empty, *outcomes]).group_by("day", "outcome").agg(pl.col("lines").sum()).sort("day", "outcome")
-        )
-    )
     kept = first_drops(drops, _MOST_DROPS)
-    return ImportedLog(found, head, reader, hits, rejects, sample_of(samples), summed, robots, kept)
+    return ImportedLog(found, head, reader, hits, rejects, sample_of(samples), _summed(outcomes), robots, kept)
+
+
+def _summed(outcomes: list[pl.DataFrame]) -> pl.DataFrame:
+    """The lines by day and outcome, of all blocks."""
+    if len(outcomes) == 1:
+        return outcomes[0]
+    empty = pl.DataFrame(schema={"day": pl.Date, "outcome": pl.String, "lines": pl.Int64})
+    return pl.concat([empty, *outcomes]).group_by("day", "outcome").agg(pl.col("lines").sum()).sort("day", "outcome")
 
 
 def _by_day(hits: pl.DataFrame) -> Iterator[tuple[date, pl.DataFrame]]:

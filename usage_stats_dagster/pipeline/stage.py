@@ -5,7 +5,7 @@ What belongs here: which site-days a stage takes, and telling of progress. What 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import count, groupby
@@ -110,31 +110,33 @@ def by_turns(work: Callable[[Workspace, int, date], Iterable[StageReport]]) -> W
     return do
 
 
-def side_by_side(work: Callable[[In], Made], batches: Iterable[In], rows: Callable[[In], int]) -> Iterator[Made]:
+def side_by_side(work: Callable[[In], Made], batches: Iterable[In], size: Callable[[In], int]) -> Iterator[Made]:
     """What `work` makes of each batch, in order; two at a time but for large ones, whose own buckets keep all cores busy.
 
-    `work` runs in threads: what others see of it, as statuses, is its caller's to do. `rows` says how many a batch has.
+    `work` runs in threads: what others see of it, as statuses, is its caller's to do. `size` is of a batch, in rows.
     """
     number = count()
     # None for those that go together, a number of its own for one that goes alone.
-    for _, group in groupby(batches, lambda batch: None if rows(batch) <= SIDE_BY_SIDE_ROWS else next(number)):
+    for _, group in groupby(batches, lambda batch: None if size(batch) <= SIDE_BY_SIDE_ROWS else next(number)):
         yield from in_threads(work, group)
 
 
-def rows_of(rows: Mapping[SiteDay, int]) -> Callable[[Iterable[SiteDay]], int]:
-    """How many rows a batch of site-days has."""
-    return lambda batch: sum(rows.get(key, 0) for key in batch)
-
-
 def batches(
-    todo: Sequence[SiteDay], rows: Mapping[SiteDay, int], most: int = BATCH_ROWS, small: int = SMALL_ROWS
-) -> Iterator[list[SiteDay]]:
-    """The site-days in order, small ones that follow one another together, up to `most` rows; one that is not small, alone."""
-    batch: list[SiteDay] = []
+    todo: Iterable[In],
+    size: Callable[[In], int],
+    most: int = BATCH_ROWS,
+    small: int = SMALL_ROWS,
+    many: int | None = None,
+) -> Iterator[list[In]]:
+    """Site-days, or others, in order: small ones that follow one another together, others alone.
+
+    `size` is in rows, or what `most` (of a batch) and `small` (below which one is) are in; a batch has up to `many` of them.
+    """
+    batch: list[In] = []
     held = 0
     for key in todo:
-        n = rows.get(key, 0)
-        if batch and (n >= small or held + n > most or len(batch) >= BATCH_KEYS):
+        n = size(key)
+        if batch and (n >= small or held + n > most or len(batch) >= (many or BATCH_KEYS)):
             yield batch
             batch, held = [], 0
         batch.append(key)

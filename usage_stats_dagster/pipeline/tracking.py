@@ -23,10 +23,10 @@ from usage_stats_dagster.lake.writer import TableWriter
 from usage_stats_dagster.ledger.ledger import DayInput
 from usage_stats_dagster.ledger.tables import DayStatus
 from usage_stats_dagster.lookups.all import Lookups, lookups_for_all
+from usage_stats_dagster.parts import numbered, parts
 from usage_stats_dagster.pipeline import status
-from usage_stats_dagster.pipeline.stage import SiteDay, StageReport, batches, fingerprint, rows_of, side_by_side
+from usage_stats_dagster.pipeline.stage import SiteDay, StageReport, batches, fingerprint, side_by_side
 from usage_stats_dagster.pipeline.status import Reached
-from usage_stats_dagster.pipeline.together import numbered, parts
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.schemas import EVENTS, HITS, SITE_DAY, UTC_TIME, VISITS
 from usage_stats_dagster.settings import Settings, Site
@@ -72,7 +72,6 @@ def make_visits_events(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[
         return
     days = [d for _, d in todo]
     inputs = ws.ledger.inputs(min(days), max(days), sorted({s for s, _ in todo}))
-    hits = {key: sum(i.hits for i in of) for key, of in inputs.items()}
     seconds = ws.settings.rules.double_click_seconds
     versions = {s: tracker_version(ws, ws.settings.site(s)) for s, _ in todo}
 
@@ -92,7 +91,10 @@ def make_visits_events(ws: Workspace, todo: Sequence[SiteDay]) -> Iterator[list[
         made |= {(events.idsite, events.day): (visits, events) for visits, events in fresh}
         return {key: made[key] for key in batch}, {(s.site.id, s.day) for s in stale}
 
-    for made, fresh in side_by_side(make, batches(todo, hits), rows_of(hits)):
+    def size(key: SiteDay) -> int:
+        return sum(i.hits for i in inputs.get(key, []))
+
+    for made, fresh in side_by_side(make, batches(todo, size), lambda b: sum(map(size, b))):
         _advance(ws, made)
         yield [StageReport.of(m, changed=key in fresh) for key, both in made.items() for m in both]
 

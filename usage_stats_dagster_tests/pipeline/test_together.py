@@ -132,6 +132,6 @@ def test_a_day_made_again_among_others_leaves_them(tmp_path: Path) -> None:
 def test_batches_hold_what_is_small_and_keep_the_order() -> None:
     keys = [(s, d) for d in DAYS for s in range(4)]
     rows = dict.fromkeys(keys, 10) | {(2, DAYS[0]): stage.SMALL_ROWS, (1, DAYS[2]): 10 * stage.BATCH_ROWS}
-    made = list(batches(keys, rows))
+    made = list(batches(keys, rows.__getitem__))
     assert [k for b in made for k in b] == keys
     assert [len(b) for b in made] == [2, 1, 6, 1, 2]
