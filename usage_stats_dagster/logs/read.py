@@ -6,11 +6,13 @@ not: which log it is (`identity.py`), what its lines come to (`judge.py`), where
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
 
@@ -125,22 +127,21 @@ class LogReader:
         jobs = self._jobs()
         first, rest = self._begun or (list(islice(jobs, 1)), jobs)
         whole = chain(first, rest)
-        # A thread of its own would have to compile every regex anew, which takes longer than a small log's lines.
+        # Of one block, in this thread: its caller may have several such logs at work.
         return self._in_threads(whole) if self._blocks.goes_on else (self._work(*job) for job in whole)
 
     def _in_threads(self, jobs: Iterator[_Job]) -> Iterator[Judged]:
-        working: deque[Future[Judged]] = deque()
-        with ThreadPoolExecutor(_AT_WORK, thread_name_prefix="log") as pool:
-            try:
-                for job in jobs:
-                    working.append(pool.submit(self._work, *job))
-                    while len(working) > _AT_WORK:
-                        yield working.popleft().result()
-                while working:
+        pool, working = _pool(os.getpid()), deque[Future[Judged]]()
+        try:
+            for job in jobs:
+                working.append(pool.submit(self._work, *job))
+                while len(working) > _AT_WORK:
                     yield working.popleft().result()
-            finally:
-                for future in working:
-                    future.cancel()
+            while working:
+                yield working.popleft().result()
+        finally:
+            for future in working:
+                future.cancel()
 
     def _jobs(self) -> Iterator[_Job]:
         """Blocks with their format and the state in which each begins; those before the first line of text have no format."""
@@ -173,6 +174,13 @@ class LogReader:
         if block.long_line is not None:
             return too_long(block.long_line), []
         return self._judge.of_block(block.cut, log_format, state, block.first_line)
+
+
+@lru_cache(maxsize=1)
+def _pool(process: int) -> ThreadPoolExecutor:
+    """One for all logs: a new thread has to compile every regex anew, 40 ms. A forked process has none of its parent's threads."""
+    del process
+    return ThreadPoolExecutor(_AT_WORK, thread_name_prefix="log")
 
 
 def _spread(text: pl.Series) -> pl.Series:
