@@ -114,8 +114,6 @@ class BlockReader:
                 data[: len(rest)] = np.frombuffer(rest, np.uint8)
                 read = self._gather(log, data[len(rest) : -len(PADDING)].data)
                 self.goes_on = read == self._block_bytes
-                if not read:
-                    break
                 end = len(rest) + read
                 if read < self._block_bytes:
                     data = data[: end + len(PADDING)].copy()
@@ -124,6 +122,8 @@ class BlockReader:
                 rest = data[cut:end].tobytes()
                 if cut:
                     yield self._block(data, cut)
+                if not read:
+                    break  # not before: what a line too long to hold left over may be lines
                 if len(rest) > LONGEST_LINE:
                     long_line, rest = self._long(log, rest)
                     if long_line:
@@ -174,7 +174,7 @@ class BlockReader:
                 return None, b""
         self.lines += 1
         start = head[:_HEAD].decode("utf-8", "backslashreplace")
-        return LongLine(self.lines, length, start), piece[end + 1 :]
+        return LongLine(self.lines, length, start), piece[end + 1 :] if end >= 0 else b""
 
     def _take(self, data: bytes | memoryview) -> None:
         at = self._prefix_at

@@ -14,7 +14,7 @@
 #include <emmintrin.h>
 #endif
 
-#define SCAN_VERSION 2
+#define SCAN_VERSION 3
 #define LONGEST_WORD 64
 #define LONGEST_LINE (1 << 20)
 #define TIME_LENGTH 29 /* "[01/Mar/2025:00:00:00 +0000] " */
@@ -91,10 +91,11 @@ int64_t scan_count_lines(const uint8_t *data, int64_t end, int32_t *high) {
 }
 
 /* Where the lines of [data, data + end) begin and end, LF or CRLF taken off; there are scan_count_lines of them, and one
-   more when the last has no line end. A line without its end keeps a CR. Returns how many they are. */
-int64_t scan_lines(const uint8_t *data, int64_t end, int64_t *starts, int64_t *ends) {
+   more when the last has no line end. A line without its end keeps a CR. Returns how many they are; -1 for more than `most`. */
+int64_t scan_lines(const uint8_t *data, int64_t end, int64_t *starts, int64_t *ends, int64_t most) {
   int64_t count = 0;
   for (int64_t s = 0; s < end; count++) {
+    if (count == most) return -1;
     const uint8_t *found = memchr(data + s, '\n', (size_t)(end - s));
     int64_t e = found ? found - data : end;
     starts[count] = s;

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-VERSION = 2
+VERSION = 3
 """SCAN_VERSION of scan.c: a library that was compiled from another source is left alone."""
 
 Places = npt.NDArray[np.int64]
@@ -57,7 +57,8 @@ def count_lines(scan: ctypes.CDLL, codes: Bytes) -> tuple[int, bool]:
 def lines(scan: ctypes.CDLL, codes: Bytes, end: int, most: int) -> tuple[Places, Places]:
     """Where the lines of the bytes up to `end`, at most so many, begin and end, LF or CRLF taken off."""
     starts, ends = np.empty(most, np.int64), np.empty(most, np.int64)
-    count = scan.scan_lines(_at(codes), ctypes.c_int64(end), _at(starts), _at(ends))
+    count = scan.scan_lines(_at(codes), ctypes.c_int64(end), _at(starts), _at(ends), ctypes.c_int64(most))
+    assert count >= 0, f"more than {most} lines: a defect of the caller"
     return starts[:count], ends[:count]
 
 

@@ -107,11 +107,12 @@ def test_a_line_of_50_mb(tmp_path):
         file.write(line().encode())
         for _ in range(50):
             file.write(b"a" * (1 << 20))
-        file.write(b"\n" + line("/after").encode())
+        file.write(b"\n" + (line("/after") + line("/and/after")).encode())
     log = read(path)
-    assert log.hits["line"].to_list() == [1, 3]
+    assert log.hits["line"].to_list() == [1, 3, 4]
     assert log.rejects.select("line", "reason", "length").rows() == [(2, "too_long", 50 << 20)]
-    assert log.summary.lines == 3
+    assert log.summary.lines == 4
+    assert not log.summary.unterminated
     assert log.summary.content_hash == xxhash.xxh3_128_hexdigest(path.read_bytes())
 
 
