@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +25,7 @@ from usage_stats_dagster.logs.judge import Judged, LineJudge, LogBlock, ReadOpti
 from usage_stats_dagster.settings import SettingsError, Site
 
 _AT_WORK = 3
+_AHEAD = 2
 _SNIFFED_LINES = 500
 _SNIFFED_BYTES = 1 << 20
 
@@ -68,6 +69,9 @@ class LogReader:
         self._judge = LineJudge(options)
         self._begun: tuple[list[_Job], Iterator[_Job]] | None = None
         self._judged: list[Judged] | None = None
+        self._working: deque[Future[Judged]] = deque()
+        self.then: Callable[[], None] | None = None
+        """Called once, when all blocks are read and the last ones are worked on: what comes next may begin."""
         self._times: list[datetime] = []
         self._summary: LogSummary | None = None
 
@@ -93,6 +97,13 @@ class LogReader:
         if log_format is None or log_format.has_state or block.long_line is not None or block.has_mark:
             return None
         return block, log_format
+
+    def ahead(self) -> None:
+        """Begins to read, and to work on the first blocks, while the log before this one comes to its end."""
+        jobs = self._jobs()
+        for job in islice(jobs, _AHEAD):
+            self._working.append(_pool(os.getpid()).submit(self._work, *job))
+        self._begun = [], jobs
 
     @property
     def held(self) -> int:
@@ -128,15 +139,26 @@ class LogReader:
         first, rest = self._begun or (list(islice(jobs, 1)), jobs)
         whole = chain(first, rest)
         # Of one block, in this thread: its caller may have several such logs at work.
-        return self._in_threads(whole) if self._blocks.goes_on else (self._work(*job) for job in whole)
+        return self._in_threads(whole) if self._blocks.goes_on or self._working else self._here(whole)
+
+    def _here(self, jobs: Iterator[_Job]) -> Iterator[Judged]:
+        every = list(jobs)
+        self._all_read()
+        yield from (self._work(*job) for job in every)
+
+    def _all_read(self) -> None:
+        then, self.then = self.then, None  # it knows of this log: a circle would keep both
+        if then is not None:
+            then()
 
     def _in_threads(self, jobs: Iterator[_Job]) -> Iterator[Judged]:
-        pool, working = _pool(os.getpid()), deque[Future[Judged]]()
+        pool, working = _pool(os.getpid()), self._working
         try:
             for job in jobs:
                 working.append(pool.submit(self._work, *job))
                 while len(working) > _AT_WORK:
                     yield working.popleft().result()
+            self._all_read()
             while working:
                 yield working.popleft().result()
         finally:

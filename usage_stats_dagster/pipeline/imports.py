@@ -10,12 +10,14 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from itertools import groupby
 
 from sqlalchemy.engine import RowMapping
 
 from usage_stats_dagster.ledger.tables import LogStatus
 from usage_stats_dagster.logs.discover import Discovery, FoundLog, discover
 from usage_stats_dagster.pipeline import status
+from usage_stats_dagster.pipeline.large_logs import import_in_turn
 from usage_stats_dagster.pipeline.one_log import MAX_ATTEMPTS, PathReport, import_path
 from usage_stats_dagster.pipeline.small_logs import import_together
 from usage_stats_dagster.pipeline.stage import batches
@@ -107,19 +109,21 @@ def import_logs(
 def _imported(
     ws: Workspace, todo: list[FoundLog], first: date | None, last: date | None, *, wait_for_quiet: bool
 ) -> Iterator[tuple[FoundLog, PathReport | None]]:
-    """What became of each of the files, in their order; small ones that follow one another are imported together."""
+    """What became of each of the files; small ones that follow one another are imported together."""
     grace = ws.settings.platform.grace_seconds if wait_for_quiet else 0
-    for batch in batches(todo, lambda f: f.size, BYTES_TOGETHER, SMALL_LOG, MOST_TOGETHER):
-        ready = []
-        for f in batch:
-            if grace and time.time() - f.mtime_ns / 1e9 < grace:
-                yield f, PathReport(f.idsite, str(f.path), "waiting", message="changed a moment ago")
-            else:
-                ready.append(f)
-        if len(ready) == 1:
-            yield ready[0], import_path(ws, ready[0], first, last)
+    ready = []
+    for f in todo:
+        if grace and time.time() - f.mtime_ns / 1e9 < grace:
+            yield f, PathReport(f.idsite, str(f.path), "waiting", message="changed a moment ago")
         else:
-            yield from import_together(ws, ready, first, last)
+            ready.append(f)
+    together = batches(ready, lambda f: f.size, BYTES_TOGETHER, SMALL_LOG, MOST_TOGETHER)
+    for is_one, group in groupby(together, lambda batch: len(batch) == 1):
+        if is_one:
+            yield from import_in_turn(ws, [f for batch in group for f in batch], first, last)
+        else:
+            for batch in group:
+                yield from import_together(ws, batch, first, last)
 
 
 def _outdated(

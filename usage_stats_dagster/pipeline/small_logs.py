@@ -26,11 +26,15 @@ def import_together(
     ws: Workspace, logs: Sequence[FoundLog], first: date | None, last: date | None
 ) -> Iterator[Reported]:
     """As `one_log.import_path` one after the other; reports come site by site."""
-    heads = list(in_threads(_head, logs))
+    heads = list(in_threads(head_of, logs))
     done = 0
     while done < len(logs):
         # What becomes of a log that begins as another does is decided once the other is imported.
-        ends = (k for k in range(done + 1, len(logs)) if _related(logs, heads, range(done, k), k))
+        ends = (
+            k
+            for k in range(done + 1, len(logs))
+            if any(is_related(logs[k], heads[k], logs[i], heads[i]) for i in range(done, k))
+        )
         batch = logs[done : next(ends, len(logs))]
         all_begun = list(in_threads(lambda f: begun(ws, f, first, last), batch))
         count = _of_different_logs(all_begun)
@@ -76,15 +80,14 @@ def _of_different_logs(all_begun: Sequence[Begun]) -> int:
     return len(all_begun)
 
 
-def _head(f: FoundLog) -> bytes:
+def head_of(f: FoundLog) -> bytes:
+    """The first bytes of its content; none where it can't be read."""
     try:
         return read_head(f.path).data
     except OSError:  # its own import says so
         return b""
 
 
-def _related(logs: Sequence[FoundLog], heads: Sequence[bytes], before: range, k: int) -> bool:
-    """Whether the log begins as one of the site's before it does, as far as the shorter of both heads goes."""
-    mine = heads[k]
-    others = (heads[i] for i in before if logs[i].idsite == logs[k].idsite)
-    return any(mine.startswith(other[: len(mine)]) for other in others if mine and other)
+def is_related(a: FoundLog, head: bytes, b: FoundLog, other: bytes) -> bool:
+    """Whether both logs of a site begin alike, as far as the shorter of both heads goes."""
+    return a.idsite == b.idsite and bool(head) and bool(other) and head.startswith(other[: len(head)])

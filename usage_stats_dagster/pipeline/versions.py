@@ -14,7 +14,7 @@ from usage_stats_dagster.pipeline.tracking import TRACKER_CODE
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.settings import Site
 
-IMPORT_CODE = "2"
+IMPORT_CODE = "3"
 """Raised when the code reads the same log differently than before: then days are stale."""
 
 FIGURES_CODE = "2"

@@ -1,4 +1,4 @@
-"""Small logs are judged several at a time: each leaves what it leaves when it is imported alone, and is told the same."""
+"""Small logs are judged several at a time, large ones begun ahead: each leaves what it leaves alone, and is told the same."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gzip
 import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from usage_stats_dagster.pipeline import imports, small_logs
+from usage_stats_dagster.logs.judge import ReadOptions
+from usage_stats_dagster.pipeline import imports, one_log, small_logs
 from usage_stats_dagster_tests.platforms import FIREFOX, PDF, Platform, line
 
 SITES: list[dict[str, Any]] = [
@@ -96,7 +98,15 @@ def grow(platform: Platform, seed: int) -> None:
         platform.log("later.log", text(rng, 20), site["id"])
 
 
-def imported(folder: Path, seed: int, together: int, held: int = small_logs.HELD_BYTES) -> tuple[Any, ...]:
+def imported(
+    folder: Path,
+    seed: int,
+    together: int,
+    held: int = small_logs.HELD_BYTES,
+    *,
+    ahead: bool = True,
+    block: int = 1 << 20,
+) -> tuple[Any, ...]:
     """Every file of the lake, what was told of each path, and the ledger's logs and days, after two imports."""
     platform = Platform.make(folder, sites=SITES)
     write(platform, seed)
@@ -105,6 +115,13 @@ def imported(folder: Path, seed: int, together: int, held: int = small_logs.HELD
         m.setenv("USAGE_STATS_SECRET", "a key for tests")
         m.setattr(imports, "MOST_TOGETHER", together)
         m.setattr(small_logs, "HELD_BYTES", held)
+        m.setattr(one_log, "ReadOptions", partial(ReadOptions, block_bytes=block))
+        if not ahead:
+            m.setattr(
+                imports,
+                "import_in_turn",
+                lambda ws, logs, *days: ((f, one_log.import_path(ws, f, *days)) for f in logs),
+            )
         for _ in range(2):
             report = imports.import_logs(platform.ws)
             told += [(Path(p.path).relative_to(folder), p.action, p.lines, p.days, p.message) for p in report.paths]
@@ -125,9 +142,18 @@ def imported(folder: Path, seed: int, together: int, held: int = small_logs.HELD
 @example(seed=3, most=40, held=small_logs.HELD_BYTES)  # two logs go on where the same one ended
 @given(seed=st.integers(0, 10_000), most=st.integers(2, 40), held=st.sampled_from((1, 5_000, small_logs.HELD_BYTES)))
 def test_together_is_as_alone(seed: int, most: int, held: int, tmp_path_factory: pytest.TempPathFactory) -> None:
-    alone = imported(tmp_path_factory.mktemp("alone"), seed, 1)
+    alone = imported(tmp_path_factory.mktemp("alone"), seed, 1, ahead=False)
     assert imported(tmp_path_factory.mktemp("together"), seed, most, held) == alone
     assert any("hits/" in name for name in alone[1])
+
+
+@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(seed=3, block=1 << 20)  # as above
+@given(seed=st.integers(0, 10_000), block=st.sampled_from((500, 5_000, 1 << 20)))
+def test_begun_ahead_is_as_in_turn(seed: int, block: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Large logs: the next is begun while the last blocks of one are worked on."""
+    in_turn = imported(tmp_path_factory.mktemp("turn"), seed, 1, ahead=False, block=block)
+    assert imported(tmp_path_factory.mktemp("ahead"), seed, 1, block=block) == in_turn
 
 
 def test_logs_of_several_sites_are_judged_in_one_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
