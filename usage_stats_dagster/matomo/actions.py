@@ -10,7 +10,7 @@ so a name read after its events is the name that it had with them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from threading import Lock
 
 import polars as pl
@@ -24,7 +24,7 @@ MOST_NAMES = 200_000
 _URL = {"type": "action_type", "name": "action_url", "url_prefix": "action_url_prefix"}
 _KEYWORD = {"name": "keyword", "type": "keyword_type"}
 
-Ask = Callable[[str], Iterator[pl.DataFrame]]
+Ask = Callable[[str], pl.DataFrame]
 """Gives the rows of a query."""
 
 
@@ -59,6 +59,6 @@ class Actions:
         if known.height + new.height > MOST_NAMES:
             known = known.join(wanted, on="idaction", how="semi")
         query = queries.actions(self._columns, new["idaction"].sort().to_list(), keywords=keywords)
-        answer = pl.concat([queries.RAW_ACTION.to_frame(), *(f.cast(queries.RAW_ACTION) for f in ask(query))])
+        answer = ask(query).cast(queries.RAW_ACTION)
         found = new.join(answer.select(known.columns), on="idaction", how="left")
         return pl.concat([known, found])

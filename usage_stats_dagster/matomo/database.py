@@ -1,4 +1,4 @@
-"""A Matomo's MariaDB or MySQL: connections that only read, and rows as they stream in.
+"""A Matomo's MariaDB or MySQL: connections that only read, and the rows of a query.
 
 What belongs here: the address, the two clients (connectorx, and pymysql as fallback and control), time limits, errors
 that say what to do. What does not: which queries are asked (`queries.py`), what rows mean (`extract.py`).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -17,12 +17,14 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import polars as pl
 
+from usage_stats_dagster.arrow import frame
+
 if TYPE_CHECKING:
     import pymysql
 
 PASSWORD_VARIABLE = "USAGE_STATS_MATOMO_PASSWORD"  # noqa: S105  (a variable's name)
-BATCH_ROWS = {"connectorx": 32_000, "pymysql": 8_000}
-"""Rows in memory at a time, on their way from the server to the tables."""
+STREAMED_ROWS = 8_000
+"""Rows of one of pymysql's batches, each a tuple."""
 
 READ_ONLY = (
     "SET SESSION TRANSACTION READ ONLY",
@@ -74,8 +76,8 @@ class Database:
         return f"{p.get('unix_socket') or '{host}:{port}'.format(**p)}/{p['database']}"
 
     @property
-    def streams(self) -> bool:
-        """Whether connectorx reaches it: sockets and TLS are left to pymysql."""
+    def has_columns(self) -> bool:
+        """Whether `columns` reaches it: sockets and TLS are left to pymysql."""
         return not (self._parts.keys() & {"unix_socket", "ssl"})
 
     def connect(self) -> pymysql.Connection[Any]:
@@ -113,10 +115,11 @@ class Database:
         finally:
             connection.close()
 
-    def stream(self, queries: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """The rows of the queries by connectorx, each query over a connection of its own; rows of one query in its order.
+    def columns(self, query: str) -> pl.DataFrame:
+        """The rows of the query by connectorx, over a connection of its own, in memory as a whole. Raises ClientFailedError.
 
-        Memory holds a few batches. Raises ClientFailedError.
+        Its `arrow_stream` would hold Python's lock for as long as the server takes, which stops every other thread, and ends
+        like a complete answer where the connection breaks.
         """
         import connectorx  # noqa: PLC0415  (55 MB that only this mode needs)
 
@@ -128,18 +131,7 @@ class Database:
         )
         url = f"mysql://{user}@{p['host']}:{p['port']}/{quote(p['database'], safe='')}"
         try:
-            reader = connectorx.read_sql(
-                url,
-                list(queries),
-                return_type="arrow_stream",
-                batch_size=BATCH_ROWS["connectorx"],
-                pre_execution_query=list(READ_ONLY),
-            )
-            for batch in reader:
-                if batch.num_rows:
-                    yield pl.DataFrame(batch)
-        except (KeyboardInterrupt, SystemExit, GeneratorExit, MatomoDatabaseError):
-            raise
+            return frame(connectorx.read_sql(url, query, return_type="arrow", pre_execution_query=list(READ_ONLY)))
         except BaseException as e:  # a Rust panic is no Exception
             if not isinstance(e, Exception) and type(e).__name__ != "PanicException":
                 raise
@@ -174,7 +166,7 @@ class Reader:
         try:
             with self._connection.cursor(SSCursor) as c:
                 c.execute(query)
-                while rows := c.fetchmany(BATCH_ROWS["pymysql"]):
+                while rows := c.fetchmany(STREAMED_ROWS):
                     yield pl.DataFrame(rows, schema=schema, orient="row")
         except pymysql.MySQLError as e:
             raise self._failed(e) from e

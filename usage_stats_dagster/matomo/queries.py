@@ -81,6 +81,22 @@ class Period:
         return f"{alias}.idsite = {self.idsite:d} AND {alias}.{column} >= {literal(self.start)} AND {alias}.{column} < {literal(self.end)}"
 
 
+@dataclass(frozen=True)
+class Page:
+    """Of a query's rows in the order of their time and id: at most `rows`, those after the row of that time and id."""
+
+    rows: int
+    after: tuple[datetime, int] | None = None
+
+    def of(self, period: Period, alias: str, column: str, key: str) -> str:
+        """As Period.of; `key` is the id that the index has after the time."""
+        if self.after is None:
+            return period.of(alias, column)
+        moment, last = self.after
+        rest = Period(period.idsite, moment, period.end).of(alias, column)
+        return f"{rest} AND ({alias}.{column} > {literal(moment)} OR {alias}.{key} > {last:d})"
+
+
 def literal(moment: datetime) -> str:
     """A moment as SQL, in UTC as Matomo stores times."""
     return f"'{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}'"
@@ -99,22 +115,23 @@ def events(columns: Columns, period: Period, custom: Sequence[str]) -> str:
         f"LEFT JOIN {columns.table(ACTION)} a ON a.idaction = e.idaction_url "
         f"LEFT JOIN {columns.table(ACTION)} k ON k.idaction = e.idaction_name AND k.type = {SEARCH_TYPE} "
     )
-    return _events(columns, period, custom, names, joins)
+    return _events(columns, custom, names, joins, period.of("e", "server_time"))
 
 
-def events_by_id(columns: Columns, period: Period, custom: Sequence[str]) -> str:
-    """As `events`, with the ids of the actions in place of what they are called (`actions`): half the time of the server."""
-    return _events(columns, period, custom, "e.idaction_url, e.idaction_name", "")
+def events_by_id(columns: Columns, period: Period, custom: Sequence[str], page: Page) -> str:
+    """A page of `events`, with the ids of the actions in place of what they are called (`actions`): half the server's time."""
+    where = page.of(period, "e", "server_time", "idlink_va")
+    return f"{_events(columns, custom, 'e.idaction_url, e.idaction_name', '', where)} LIMIT {page.rows:d}"
 
 
-def _events(columns: Columns, period: Period, custom: Sequence[str], names: str, joins: str) -> str:
+def _events(columns: Columns, custom: Sequence[str], names: str, joins: str, where: str) -> str:
     extra = "".join(f", {columns.text(EVENT, 'e', c)} AS {c}" for c in custom)
     index = f" FORCE INDEX ({TIME_INDEX})" if columns.has_time_index else ""
     return (
         f"SELECT e.idlink_va, e.idvisit, e.idvisitor, {safe_time('e.server_time')} AS server_time, {names}, "
         f"{columns.number(EVENT, 'e', 'time_spent_ref_action')} AS time_spent_ref_action{extra} "
         f"FROM {columns.table(EVENT)} e{index} {joins}"
-        f"WHERE {period.of('e', 'server_time')} ORDER BY e.server_time, e.idlink_va"
+        f"WHERE {where} ORDER BY e.server_time, e.idlink_va"
     )
 
 
@@ -127,9 +144,11 @@ def actions(columns: Columns, idactions: Sequence[int], *, keywords: bool) -> st
     )
 
 
-def visits_ended(columns: Columns, period: Period) -> str:
-    """The visits whose last action is in the period, by their id's index on (idsite, visit_last_action_time)."""
-    return f"{_visits(columns)} WHERE {period.of('v', 'visit_last_action_time')} ORDER BY v.visit_last_action_time, v.idvisit"
+def visits_ended(columns: Columns, period: Period, page: Page | None = None) -> str:
+    """The visits whose last action is in the period, or a page of them, by the index on (idsite, visit_last_action_time)."""
+    last = "visit_last_action_time"
+    where = page.of(period, "v", last, "idvisit") if page else period.of("v", last)
+    return f"{_visits(columns)} WHERE {where} ORDER BY v.{last}, v.idvisit{f' LIMIT {page.rows:d}' if page else ''}"
 
 
 def visits_of(columns: Columns, idvisits: Iterable[int]) -> str:

@@ -10,10 +10,11 @@ again by itself, and at last by pymysql in one transaction.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from itertools import groupby, pairwise
 
 import numpy as np
@@ -30,7 +31,7 @@ from usage_stats_dagster.matomo.columns import Columns
 from usage_stats_dagster.matomo.control import Control, Tally, said
 from usage_stats_dagster.matomo.database import ClientFailedError, Database, MatomoDatabaseError, Reader
 from usage_stats_dagster.matomo.extract import Wanted
-from usage_stats_dagster.matomo.queries import RAW_VISIT, Period
+from usage_stats_dagster.matomo.queries import RAW_VISIT, Page, Period
 from usage_stats_dagster.pipeline.stage import fingerprint
 from usage_stats_dagster.pipeline.status import advance
 from usage_stats_dagster.pipeline.tracking import HEAD, head_hash
@@ -40,6 +41,9 @@ from usage_stats_dagster.settings import Site
 
 EXTRACTION_CODE = "1"
 """Raised when the code makes other rows of the same database: then days are stale."""
+
+PAGE_ROWS = 64_000
+"""Rows of an answer of connectorx, which is in memory as a whole: more than a stretch has, but for one day that has more."""
 
 VISITS_AT_A_TIME = 5_000
 
@@ -64,24 +68,26 @@ class SiteReading:
         `days`: each with the hash of the control that `day_status` saw.
         """
         inputs, made = dict(days), dict[date, Made]()
-        if self.ws.settings.matomo.client == "connectorx" and self.source.streams:
+        if self.ws.settings.matomo.client == "connectorx" and self.source.has_columns:
             try:
                 for want, stretch in groupby(inputs, key=self._wanted):
-                    self._stream(list(stretch), want, inputs, made)
+                    self._by_columns(list(stretch), want, inputs, made)
                 for day in [d for d in inputs if d not in made]:
-                    self._stream([day], self._wanted(day), inputs, made)
+                    self._by_columns([day], self._wanted(day), inputs, made)
             except ClientFailedError:
                 pass  # pymysql may still read them
         return [made.get(day) or self._in_one_snapshot(day, seen) for day, seen in inputs.items()]
 
-    def _stream(self, days: list[date], want: Wanted, inputs: dict[date, str], made: dict[date, Made]) -> None:
+    def _by_columns(self, days: list[date], want: Wanted, inputs: dict[date, str], made: dict[date, Made]) -> None:
         """Adds to `made` those of the days whose rows are of one moment; puts what the others hold now into `inputs`."""
         with ExitStack() as stack:
             parts = [stack.enter_context(_Day(self.ws, self.site, d, want)) for d in days]
             whole, reading = Period(self.site.id, parts[0].period.start, parts[-1].period.end), _Stretch(parts)
-            for raw in self._asked(queries.events_by_id(self.columns, whole, want.asked)):
+            events = partial(queries.events_by_id, self.columns, whole, want.asked)
+            for raw in self._pages(events, "server_time", "idlink_va"):
                 reading.add_events(extract.events(self.actions.named(raw, self._asked), self.site, want))
-            for raw in self._asked(queries.visits_ended(self.columns, whole)):
+            ended = partial(queries.visits_ended, self.columns, whole)
+            for raw in self._pages(ended, "visit_last_action_time", "idvisit"):
                 reading.add_ended(self._visits(raw, counted_here=True))
             self._add_others(reading)
             for part in parts:
@@ -93,8 +99,17 @@ class SiteReading:
                         continue
                 made[part.day] = part.commit(seen)
 
-    def _asked(self, query: str) -> Iterator[pl.DataFrame]:
-        return self.source.stream([query])
+    def _pages(self, query: Callable[[Page], str], time: str, key: str) -> Iterator[pl.DataFrame]:
+        """The rows of a query that is ordered by time and key, as many at a time as may be in memory."""
+        page = Page(PAGE_ROWS)
+        while (raw := self._asked(query(page))).height:
+            yield raw
+            if raw.height < page.rows:
+                return
+            page = Page(page.rows, (raw[time][-1].replace(tzinfo=UTC), int(raw[key][-1])))
+
+    def _asked(self, query: str) -> pl.DataFrame:
+        return self.source.columns(query)
 
     def _in_one_snapshot(self, day: date, inputs: str) -> Made:
         with self.reader.snapshot():

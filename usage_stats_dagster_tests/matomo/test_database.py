@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 
 import polars as pl
 import pytest
@@ -14,7 +16,7 @@ from usage_stats_dagster.matomo import queries
 from usage_stats_dagster.matomo.columns import Columns, read_columns
 from usage_stats_dagster.matomo.database import ClientFailedError, Database, MatomoDatabaseError
 from usage_stats_dagster.matomo.zero_dates import safe_time
-from usage_stats_dagster.pipeline import extraction
+from usage_stats_dagster.pipeline import extraction, extraction_days
 from usage_stats_dagster.pipeline.extraction_days import SiteReading
 from usage_stats_dagster.pipeline.run import run
 from usage_stats_dagster.schemas import EVENTS, VISITS
@@ -55,6 +57,30 @@ def test_an_old_matomo_is_read_by_both_clients_alike(old, tmp_path):
     ]
     assert "custom_var_v1" not in events.columns
     assert events["time_spent_ref_action"].null_count() == 4
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_days_with_more_rows_than_an_answer_may_have_are_read_page_by_page(old, tmp_path, monkeypatch, rows):
+    whole = made(tmp_path / "whole", old, SITES, FIRST, LAST, **OLD)
+    monkeypatch.setattr(extraction_days, "PAGE_ROWS", rows)
+    monkeypatch.setattr(SiteReading, "_in_one_snapshot", None)  # pymysql has no part in it
+    paged = made(tmp_path / "paged", old, SITES, FIRST, LAST, **OLD)
+    for of in (EVENTS, VISITS):
+        for s in (7, 8):
+            for d in (FIRST, LAST):
+                one, other = (ws.lake.manifest(of, s, d).content_hash for ws in (whole, paged))
+                assert one == other
+
+
+def test_other_threads_go_on_while_the_server_thinks(mariadb):
+    source, moments = Database(mariadb.database("matomo")), []
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(source.columns, "SELECT SLEEP(1) AS slept")
+        while not answer.done():
+            moments.append(time.monotonic())
+            time.sleep(0.01)
+    assert answer.result()["slept"].to_list() == [0]
+    assert max(later - earlier for earlier, later in pairwise(moments)) < 0.5
 
 
 def test_a_visit_stands_on_each_day_of_its_events_and_is_counted_on_its_last(old, tmp_path):
@@ -164,10 +190,10 @@ def test_a_zero_date_is_why_times_leave_the_server_as_null(old, capfd):
     source = Database(old)
     bare = "SELECT visit_first_action_time AS t FROM piwik_log_visit WHERE idvisit = 2"
     with pytest.raises(ClientFailedError):
-        list(source.stream([bare]))
+        source.columns(bare)
     capfd.readouterr()  # the panic's own words
     safe = bare.replace("visit_first_action_time AS", f"{safe_time('visit_first_action_time')} AS")
-    assert [f["t"].to_list() for f in source.stream([safe])] == [[None]]
+    assert source.columns(safe)["t"].to_list() == [None]
     with source.connection() as reader:
         assert reader.rows(safe) == [(None,)]
 
@@ -176,15 +202,15 @@ def test_where_connectorx_gives_up_pymysql_reads_the_day(old, tmp_path, monkeypa
     expected = made(tmp_path / "a", old, SITES, FIRST, LAST, **OLD)
     monkeypatch.setattr(queries, "safe_time", lambda column: column)  # as if a column had been forgotten
     with pytest.raises(ClientFailedError):
-        list(Database(old).stream([queries.visits_of(_columns(old), [2])]))
+        Database(old).columns(queries.visits_of(_columns(old), [2]))
     monkeypatch.undo()
-    monkeypatch.setattr(Database, "stream", _gives_up)
+    monkeypatch.setattr(Database, "columns", _gives_up)
     ws = made(tmp_path / "b", old, SITES, FIRST, LAST, **OLD)
     assert_frame_equal(table(ws, EVENTS, 7, FIRST, LAST), table(expected, EVENTS, 7, FIRST, LAST))
 
 
-def _gives_up(database: Database, asked: Sequence[str]) -> Iterator[pl.DataFrame]:
-    raise ClientFailedError(f"no answer from {database.label} to {len(asked)} queries")
+def _gives_up(database: Database, query: str) -> pl.DataFrame:
+    raise ClientFailedError(f"no answer from {database.label} to {query}")
 
 
 def _columns(url: str) -> Columns:
