@@ -83,6 +83,21 @@ def test_other_threads_go_on_while_the_server_thinks(mariadb):
     assert max(later - earlier for earlier, later in pairwise(moments)) < 0.5
 
 
+def test_a_connection_that_breaks_in_the_middle_of_an_answer_is_no_end_of_it(mariadb):
+    slow = "SELECT idvisit, SLEEP(0.01) AS slept FROM matomo_log_visit"
+    source = Database(mariadb.database("matomo"))
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(source.columns, slow)
+        threads: list[tuple[int]] = []
+        while not threads and not answer.done():
+            with source.connection() as reader:
+                running = "SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT idvisit, SLEEP%'"
+                threads = reader.rows(running)
+        mariadb.execute("matomo", *(f"KILL {thread}" for (thread,) in threads))
+        with pytest.raises(ClientFailedError, match="could not read"):
+            answer.result()
+
+
 def test_a_visit_stands_on_each_day_of_its_events_and_is_counted_on_its_last(old, tmp_path):
     ws = made(tmp_path, old, SITES, FIRST, LAST, **OLD)
     columns = ("idvisit", "counted_here", "visit_first_action_time", "location_ip", "location_country", "referer_name")
