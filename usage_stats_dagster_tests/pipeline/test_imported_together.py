@@ -138,7 +138,7 @@ def imported(
     }
 
 
-@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=7, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(seed=3, most=40, held=small_logs.HELD_BYTES)  # two logs go on where the same one ended
 @given(seed=st.integers(0, 10_000), most=st.integers(2, 40), held=st.sampled_from((1, 5_000, small_logs.HELD_BYTES)))
 def test_together_is_as_alone(seed: int, most: int, held: int, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -147,9 +147,9 @@ def test_together_is_as_alone(seed: int, most: int, held: int, tmp_path_factory:
     assert any("hits/" in name for name in alone[1])
 
 
-@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=7, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(seed=3, block=1 << 20)  # as above
-@given(seed=st.integers(0, 10_000), block=st.sampled_from((500, 5_000, 1 << 20)))
+@given(seed=st.integers(0, 10_000), block=st.sampled_from((4_000, 20_000, 1 << 20)))
 def test_begun_ahead_is_as_in_turn(seed: int, block: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Large logs: the next is begun while the last blocks of one are worked on."""
     in_turn = imported(tmp_path_factory.mktemp("turn"), seed, 1, ahead=False, block=block)
