@@ -4,8 +4,9 @@ What belongs here: a month's figures from its days', and the few visits whose fi
 not: what a figure means (`metrics/`), documents, the stages (`figures.py`).
 
 What is binary per visit does not add up over a visit that spans days; everything else does, over days as over visitors. So a
-month is the sum of its days, but for the visitors who have such a visit: their part is taken out of the days and computed
-from the month's events. Where days are of other rules, or no longer of their events, the month is computed from all its events.
+large month is the sum of its days, but for the visitors who have such a visit: their part is taken out of the days and computed
+from the month's events. A small one is computed from all its events, and so is one whose days are of other rules, or no longer
+of their events.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ from usage_stats_dagster.settings import Site
 MONTH_EVENTS = 150_000
 """Events of a month that are counted at a time."""
 
+SMALL_MONTH = MONTH_EVENTS
+"""Events up to which counting all takes less than taking the sum of the days apart."""
+
 
 def documents_mark(ws: Workspace, site: Site, days: Sequence[date]) -> str:
     """Over what decides `document_rows` beside the days' metrics: a month's are made of its events and visits."""
@@ -58,7 +62,7 @@ def month_rows(ws: Workspace, site: Site, first: date, days: Sequence[date], rul
     """METRICS_TABLE of a month, its rows of the day `first`; both ways give the same."""
     days = sorted(days)
     made = None
-    if _are_of_today(ws, site, days):
+    if _events(ws, site, days) > SMALL_MONTH and _are_of_today(ws, site, days):
         made = _from_days(ws, site, days)
     if made is None:
         return from_events(ws, site, first, days, rules)
@@ -161,14 +165,17 @@ def _buckets(ws: Workspace, site: Site, days: Sequence[date]) -> Iterator[Bucket
     parts, last = [(site.id, d) for d in days], max(days)
     visits = _last_read(ws.lake.scan(VISITS, parts)).collect().lazy()
     events, tail = ws.lake.scan(EVENTS, parts), first_seconds_after(ws, site.id, last)
-    total = sum(m.rows for d in days if (m := ws.lake.manifest(EVENTS, site.id, d)) is not None)
-    n = max(1, -(-total // MONTH_EVENTS))
+    n = max(1, -(-_events(ws, site, days) // MONTH_EVENTS))
     for k in range(n):
         if n == 1:
             yield Bucket(events, visits, tail)
             continue
         mine = pl.col("idvisitor").hash() % n == k  # any even split does
         yield Bucket(events.filter(mine), visits, tail.filter(mine))
+
+
+def _events(ws: Workspace, site: Site, days: Sequence[date]) -> int:
+    return sum(m.rows for d in days if (m := ws.lake.manifest(EVENTS, site.id, d)) is not None)
 
 
 def _last_read(visits: pl.LazyFrame, ids: pl.Series | None = None) -> pl.LazyFrame:

@@ -64,6 +64,7 @@ def test_the_documents_of_a_month_are_theirs(month, idsite):
 def test_a_month_is_the_same_from_its_days_and_from_its_events(month, idsite, monkeypatch):
     site, days = month.settings.site(idsite), month.lake.days_of_month(METRICS_TABLE, idsite, FIRST)
     expected = months.from_events(month, site, FIRST, days, "rules")
+    monkeypatch.setattr(months, "SMALL_MONTH", 0)
     monkeypatch.setattr(months, "from_events", None)
     assert_frame_equal(months.month_rows(month, site, FIRST, days, "rules"), expected)
     summed = table(month, METRICS_TABLE, idsite, FIRST, LAST)
