@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
-import numpy as np
 import polars as pl
 
 
 def number_of_each(heights: Sequence[int], name: str) -> pl.Series:
     """Int32: 0 for the first `heights[0]` rows, 1 for the next …"""
-    return pl.Series(name, np.repeat(np.arange(len(heights), dtype=np.int32), heights))
+    numbers: pl.Series = pl.int_range(len(heights), dtype=pl.Int32, eager=True)
+    return numbers.repeat_by(pl.Series(heights, dtype=pl.UInt32)).explode(empty_as_null=False).alias(name)
 
 
 def numbered(rows: pl.DataFrame, key: str, heights: Sequence[int]) -> pl.DataFrame:
@@ -30,7 +30,8 @@ def by_height(rows: pl.DataFrame, heights: Sequence[int]) -> list[pl.DataFrame]:
 
 def by_number(rows: pl.DataFrame, numbers: pl.Series, n: int) -> list[pl.DataFrame]:
     """The rows of each number below `n`; `numbers` has one for each row, and is sorted."""
-    cuts = np.searchsorted(numbers.to_numpy(), np.arange(n + 1)).tolist()
+    each: pl.Series = pl.int_range(n + 1, dtype=pl.Int32, eager=True)
+    cuts = numbers.search_sorted(each, "left").to_list()
     return [rows[a:b] for a, b in pairwise(cuts)]
 
 
