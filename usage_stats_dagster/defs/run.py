@@ -5,6 +5,7 @@ graph (`definitions.py`), what the terminal shows (`cli/`).
 """
 
 import os
+import re
 from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -17,6 +18,9 @@ from usage_stats_dagster.pipeline.run import MAX_ROUNDS
 from usage_stats_dagster.pipeline.stage import StageError
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.resources.platform import PlatformResource
+
+OUR_ERROR = r"^usage_stats_dagster\.[\w.]+: "
+"""What Dagster puts before the message of an error: with ours, the message is enough."""
 
 
 class RunFailedError(StageError):
@@ -61,7 +65,8 @@ def _why(result: dg.ExecuteInProcessResult) -> str:
             data = e.step_failure_data
             error = data.user_failure_data or data.error
             cause = getattr(data.error, "cause", None) or error
-            return f"{e.step_key}: {str(getattr(cause, 'message', cause)).strip()}"
+            said = re.sub(OUR_ERROR, "", str(getattr(cause, "message", cause)).strip())
+            return f"{e.step_key}: {said}"
     checks = result.get_asset_check_evaluations()
     failed = [c for c in checks if not c.passed and c.severity == dg.AssetCheckSeverity.ERROR]
     return (

@@ -148,6 +148,17 @@ def test_an_unusable_lake_or_ledger_is_exit_code_1(folder: Path, tmp_path: Path)
     assert "Traceback" not in done.stderr
 
 
+def test_a_step_that_fails_says_why_and_nothing_of_our_code(tmp_path: Path) -> None:
+    (tmp_path / "usage_stats.toml").write_text(
+        f'[[sites]]\nid = 1\nurl = "https://{HOST}"\nplatform = "dspace"\nidentifier_map = {{file = "gone.csv"}}\n'
+    )
+    (tmp_path / "logs" / "1").mkdir(parents=True)
+    (tmp_path / "logs" / "1" / "access.log").write_text(line("10:00:00", "/handle/1/1") + "\n")
+    said = call(tmp_path, "run", code=1).stderr
+    assert "identifier_map: file gone.csv can't be read: No such file or directory" in said
+    assert "usage_stats_dagster" not in said
+
+
 def test_a_day_is_declared_lost_and_reopened(tmp_path: Path) -> None:
     (tmp_path / "usage_stats.toml").write_text("[[sites]]\nid = 1\nplatform = 'dspace'\nfiles_per_day = 2\n")
     (tmp_path / "logs/1").mkdir(parents=True)
