@@ -30,7 +30,7 @@ from usage_stats_dagster.metrics.aggregate import (
 from usage_stats_dagster.metrics.table import Bucket, countries_of, figures_of, metrics, table_of
 from usage_stats_dagster.metrics.version import rules_version
 from usage_stats_dagster.pipeline.figures import first_seconds_after, tail_of
-from usage_stats_dagster.pipeline.stage import fingerprint
+from usage_stats_dagster.pipeline.stage import batches, fingerprint
 from usage_stats_dagster.pipeline.versions import figures_parts
 from usage_stats_dagster.pipeline.workspace import Workspace
 from usage_stats_dagster.schemas import EVENTS, METRICS_TABLE, SITE_DAY, UTC_TIME, VISITS
@@ -141,16 +141,8 @@ def _countries(ws: Workspace, site: Site, days: Sequence[date], others: pl.Expr)
     parts = [(site.id, d) for d in days]
     if ws.lake.scan(EVENTS, parts).select(pl.col("country_item").count()).collect().item() == 0:
         return
-    batch: list[date] = []
-    rows = 0
-    for day in days:
-        n = m.rows if (m := ws.lake.manifest(EVENTS, site.id, day)) is not None else 0
-        if batch and rows + n > MONTH_EVENTS:
-            yield _countries_of(ws, site, batch, others)
-            batch, rows = [], 0
-        batch.append(day)
-        rows += n
-    yield _countries_of(ws, site, batch, others)
+    for some in batches(days, lambda day: _events(ws, site, [day]), MONTH_EVENTS, MONTH_EVENTS):
+        yield _countries_of(ws, site, some, others)
 
 
 def _countries_of(ws: Workspace, site: Site, days: Sequence[date], others: pl.Expr) -> engine.Frame:
